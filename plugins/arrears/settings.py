@@ -1,0 +1,94 @@
+"""The settings: environment variables `ARREARS_*`, read once. No other module reads the environment."""
+
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from arrears.errors import UsageError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """What a deployment chooses; everything else is in seeds, `source.yml` or the contract."""
+
+    model_config = SettingsConfigDict(env_prefix="ARREARS_", extra="ignore", frozen=True)
+
+    home: Path = Field(default=CHECKOUT / "var", description="Folder of the state: database, Airflow, docs, exports.")
+    database_url: str | None = Field(
+        default=None, description="URL of a PostgreSQL 18 server's warehouse database; empty: embedded under the home."
+    )
+    admin_database_url: str | None = Field(
+        default=None, description="URL of a role that may create roles and databases; empty: as database_url."
+    )
+    airflow_database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL of Airflow's database; empty: database `airflow` of the same server."
+    )
+    exports_folder: Path | None = Field(default=None, alias="ARREARS_EXPORTS", description="Where exports appear.")
+    sources: str | None = Field(
+        default=None, description="Sources of the portfolio, by comma; empty: the first one run."
+    )
+    sources_folder: Path = Field(default=CHECKOUT / "sources", description="Folder with a folder for each source.")
+    reporting_currency: str | None = Field(
+        default=None, description="ISO 4217; empty: the currency of most loans on the first day, kept from then on."
+    )
+    business_time_zone: str = Field(default="UTC", description="IANA name; kept at the first run.")
+    run_id: str | None = Field(default=None, description="The run that a step belongs to; commands set it.")
+
+    @field_validator("business_time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value} is not an IANA time zone; give one like Europe/Prague")
+        return value
+
+    @field_validator("reporting_currency")
+    @classmethod
+    def _is_a_currency(cls, value: str | None) -> str | None:
+        if value is not None and not (len(value) == 3 and value.isascii() and value.isalpha() and value.isupper()):
+            raise ValueError(f"{value} is not an ISO 4217 code; give one like EUR")
+        return value or None
+
+    @field_validator("home", "sources_folder", "exports_folder")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @property
+    def exports(self) -> Path:
+        """Where exports appear, a folder for each date."""
+        return self.exports_folder or self.home / "exports"
+
+    @property
+    def data_docs(self) -> Path:
+        """Where Great Expectations' pages are written."""
+        return self.home / "data_docs"
+
+    @property
+    def source_names(self) -> list[str]:
+        """The portfolio's sources as the environment names them; empty when it names none."""
+        return [name.strip() for name in (self.sources or "").split(",") if name.strip()]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which a business date is a day."""
+        return ZoneInfo(self.business_time_zone)
+
+
+@cache
+def get_settings() -> Settings:
+    """Reads the environment once a process.
+
+    Raises:
+        UsageError: a setting is not what it must be; names the variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "ARREARS_?"
+        variable = name if name.startswith("ARREARS_") else f"ARREARS_{name.upper()}"
+        raise UsageError(f"{variable}: {first['msg'].removeprefix('Value error, ')}.") from error

@@ -1,0 +1,1 @@
+"""Numbered migrations of everything in the warehouse that dbt does not build."""
