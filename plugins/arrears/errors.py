@@ -43,6 +43,12 @@ class WarehouseError(ArrearsError):
     """The warehouse cannot be started, reached or migrated."""
 
 
+class WarehouseUnreachable(WarehouseError):
+    """Its server does not answer."""
+
+    exit_code = 4
+
+
 class TransformError(ArrearsError):
     """A dbt model or test failed."""
 

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from arrears.contract.servicing import contract
-from arrears.errors import UsageError, WarehouseError
+from arrears.errors import UsageError, WarehouseError, WarehouseUnreachable
 from arrears.settings import get_settings
 from arrears.warehouse import contract_tables
 from arrears.warehouse.connections import AIRFLOW, LOGINS, WAREHOUSE, connect, embedded, parameters
@@ -62,7 +62,7 @@ def _is_up_to_date() -> bool:
         with connect() as connection:
             rows = connection.execute("select version_num from ops.migrations").fetchall()
             return [row[0] for row in rows] == [_head()] and contract_tables.is_current(connection)
-    except (WarehouseError, psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+    except (WarehouseUnreachable, psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         return False
 
 
@@ -139,7 +139,8 @@ def _migrate(database: str) -> None:
             unknown = sorted(set(there) - set(_revisions()))
             if unknown:
                 raise WarehouseError(
-                    f"The warehouse is at migration {unknown[0]}, newer than this code ({_head()}): install the newer code."
+                    f"The warehouse is at migration {unknown[0]}, newer than this code ({_head()}):"
+                    f" install the newer code."
                 )
             if there == [_head()]:
                 return
@@ -165,10 +166,11 @@ def _keep_settings() -> None:
     """Keeps the business time zone at the first run; another one later would shift every date."""
     zone = get_settings().business_time_zone
     with connect() as connection:
-        kept = keep(connection, "business_time_zone", zone)
-    if kept != zone:
+        begun_with = keep(connection, "business_time_zone", zone)
+    if begun_with != zone:
         raise UsageError(
-            f"ARREARS_BUSINESS_TIME_ZONE is {zone}, but this warehouse was begun with {kept}: set it back, or use another ARREARS_HOME."
+            f"ARREARS_BUSINESS_TIME_ZONE is {zone}, but this warehouse was begun with {begun_with}: set it back,"
+            f" or use another ARREARS_HOME."
         )
 
 

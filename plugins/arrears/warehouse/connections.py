@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
-from typing import Literal, cast
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from arrears.errors import WarehouseError
+from arrears.errors import WarehouseError, WarehouseUnreachable
 from arrears.settings import Settings, get_settings
 from arrears.warehouse.embedded import EmbeddedPostgres
 
@@ -92,20 +92,20 @@ def connect(
     """Opens a connection; with an as-of date, `arrears.as_of_date` is set for the session.
 
     Raises:
-        WarehouseError: the server cannot be reached; says which host and what it answered.
+        WarehouseUnreachable: says which host and what it answered.
     """
     given = parameters(role, database=database)
     try:
-        return psycopg.connect(
-            **cast("dict[str, str]", given | {"options": session_options(as_of_date, options)}),
-            autocommit=autocommit,
-            connect_timeout=20,
-            application_name="arrears",
+        conninfo = make_conninfo(
+            "", **given, options=session_options(as_of_date, options), connect_timeout=20, application_name="arrears"
         )
+        return psycopg.connect(conninfo, autocommit=autocommit)
     except psycopg.OperationalError as error:
         where = f"{given.get('host', 'localhost')}:{given.get('port', '5432')}/{given.get('dbname', '')}"
         answer = str(error).strip().splitlines()[-1]
-        raise WarehouseError(f"The warehouse {where} cannot be reached as {given.get('user')}: {answer}") from error
+        raise WarehouseUnreachable(
+            f"The warehouse {where} cannot be reached as {given.get('user')}: {answer}; see `arrears doctor`."
+        ) from error
 
 
 def session_options(as_of_date: date | None, more: Mapping[str, str] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""The contract's tables in the warehouse: raw (every difference), versions (what was accepted), load (a drop on its way).
+"""The contract's tables in the warehouse: raw (every difference), versions (what was accepted), load (on its way).
 
 Their columns follow the dbt sources file; a column that the contract gains is added, none is ever dropped.
 """
@@ -32,7 +32,7 @@ VERSION_COLUMNS = (
 )
 LOAD_COLUMNS = (("_row_hash", "uuid not null"), ("_file", "text"), ("_line", "bigint"))
 
-_SCHEMA_VERSION = "1"  # of this module: part of the fingerprint
+_SCHEMA_VERSION = "2"  # of this module: part of the fingerprint
 
 
 def _fingerprint() -> str:
@@ -60,7 +60,7 @@ def synchronise(connection: psycopg.Connection, tables: Contract) -> None:
     connection.execute(
         """
         grant select, insert on all tables in schema raw to arrears_pipeline;
-        grant select, insert, update, delete on all tables in schema versions to arrears_pipeline;
+        grant select, insert, update, delete, maintain on all tables in schema versions to arrears_pipeline;
         """
     )
 

@@ -119,9 +119,7 @@ class EmbeddedPostgres:
             done = self._run("pg_ctl", "start", "-w", "-t", "120", "-D", str(self.data), "-l", str(log))
             server = self.running()
             if done.returncode != 0 or server is None:
-                raise WarehouseError(
-                    f"The embedded PostgreSQL does not start: see the end of {log}; `arrears doctor` shows what is missing."
-                )
+                raise WarehouseError(f"The embedded PostgreSQL does not start: see the end of {log}.")
             return server
 
     def stop(self) -> bool:
@@ -164,8 +162,8 @@ class EmbeddedPostgres:
         theirs = (self.data / "PG_VERSION").read_text(encoding="utf-8").strip()
         if ours != theirs:
             raise WarehouseError(
-                f"{self.data} belongs to PostgreSQL {theirs}, this version brings {ours}: dump it with the version that "
-                f"wrote it and restore it into an empty ARREARS_HOME."
+                f"{self.data} belongs to PostgreSQL {theirs}, this version brings {ours}: dump it with the version "
+                f"that wrote it and restore it into an empty ARREARS_HOME."
             )
 
     def _is_ours(self, pid: int) -> bool:
@@ -255,7 +253,9 @@ class EmbeddedPostgres:
                 cwd="/",
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
                 start_new_session=True,
-                **({"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []} if entry else {}),
+                user=entry.pw_uid if entry else None,
+                group=entry.pw_gid if entry else None,
+                extra_groups=[] if entry else None,
             )
             out.seek(0)
             text = out.read()

@@ -38,6 +38,7 @@ create table ops.batch_tables (
     is_delivered boolean not null,
     file text,
     file_sha256 text,
+    reading_sha256 text,
     row_count bigint not null default 0,
     unreadable_count bigint not null default 0,
     duplicate_count bigint not null default 0,
@@ -107,7 +108,7 @@ create table ops.exports (
     done_at timestamptz,
     primary key (as_of_date, revision)
 );
-comment on table ops.exports is 'One row per export of a date: intended when the marts are published, done when it is visible.';
+comment on table ops.exports is 'One row per export of a date: intended at publishing, done when it is visible.';
 
 create table ops.published_days (
     as_of_date date primary key,

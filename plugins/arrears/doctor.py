@@ -1,0 +1,95 @@
+"""What is configured, reachable and missing, and which capabilities that switches off."""
+
+import shutil
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from arrears import warehouse
+from arrears.contract.servicing import contract
+from arrears.errors import ArrearsError
+from arrears.extraction import sources
+from arrears.settings import get_settings
+from arrears.warehouse.bootstrap import kept
+from arrears.warehouse.connections import connect, embedded, parameters
+
+Verdict = Literal["ok", "off", "wrong"]
+
+# What each optional table of the contract is needed for.
+NEEDED_FOR = {
+    "agencies": "placing accounts outside: without it the internal teams of the seed take all",
+    "agency_contracts": "placing accounts with agencies and law firms",
+    "agency_licences": "placing accounts with agencies and law firms",
+    "suppressions": "keeping back who may not be contacted",
+    "forbearances": "delinquency pauses and restructured loans in portfolio at risk",
+    "charges": "fees and penalties raised outside the schedule",
+    "fx_rates": "comparing accounts in several currencies",
+    "placements": "leaving placed accounts where they are",
+    "servicer_balances": "revolving loans' balances",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    what: str
+    verdict: Verdict
+    said: str
+
+
+def examine() -> list[Check]:
+    """Looks at settings, warehouse, sources and tables; changes nothing but to start the embedded server."""
+    settings = get_settings()
+    server = embedded()
+    checks = [
+        Check("home", "ok", str(settings.home)),
+        Check("exports", "ok", str(settings.exports)),
+        Check("server", "ok", "embedded PostgreSQL" if server else "ARREARS_DATABASE_URL"),
+    ]
+    free = shutil.disk_usage(next(p for p in (settings.home, *settings.home.parents) if p.exists())).free // 1024**3
+    checks.append(Check("disk", "ok" if free >= 5 else "wrong", f"{free} GiB free under the home"))
+    try:
+        warehouse.ready()
+    except ArrearsError as error:
+        return [*checks, Check("warehouse", "wrong", str(error))]
+    with connect() as connection:
+        version = connection.execute("show server_version").fetchone()
+        assert version is not None
+        where = parameters("bi", tcp=server is not None)
+        checks.append(Check("warehouse", "ok", f"PostgreSQL {version[0]} at {where.get('host')}:{where.get('port')}"))
+        for setting in ("business_time_zone", "reporting_currency", "sources"):
+            value = kept(connection, setting)
+            checks.append(Check(setting, "ok" if value else "off", value or "kept at the first run"))
+        checks += _sources()
+        checks += _tables(connection)
+    return checks
+
+
+def _sources() -> list[Check]:
+    checks = []
+    for file in sorted(get_settings().sources_folder.glob("*/source.yml")):
+        try:
+            source = sources.load_source(file.parent.name)
+            checks.append(Check(f"source {source.name}", "ok", source.description.strip().splitlines()[0]))
+        except ArrearsError as error:
+            checks.append(Check(f"source {file.parent.name}", "wrong", str(error)))
+    return checks or [Check("sources", "wrong", f"no source under {get_settings().sources_folder}")]
+
+
+def _tables(connection: psycopg.Connection) -> list[Check]:
+    delivered = {
+        str(row[0])
+        for row in connection.execute(
+            "select distinct table_name from ops.batch_tables inner join ops.batches using (batch_id)"
+            " where state = 'accepted' and is_delivered and row_count > 0"
+        )
+    }
+    if not delivered:
+        return [Check("deliveries", "off", "no drop has been accepted yet: `arrears run`")]
+    return [
+        Check(f"table {table.name}", "off", f"not delivered, which switches off {NEEDED_FOR[table.name]}")
+        for table in contract().values()
+        if table.name in NEEDED_FOR and table.name not in delivered
+    ]

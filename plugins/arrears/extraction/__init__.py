@@ -1,0 +1,1 @@
+"""Extraction: from a lender's drop to raw differences and accepted versions."""

@@ -1,0 +1,110 @@
+"""The little that Airflow must know of the day: its date, its limits, and how a step's fault ends a task.
+
+Every parse of the DAG imports this, so nothing heavy may be imported here: the step's own code loads in the task.
+Airflow is not imported either, because who prepares its environment needs these names before that.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from arrears.errors import NOT_WORTH_RETRYING, UsageError
+from arrears.settings import get_settings
+
+BUSINESS_TIME_ZONE = get_settings().business_time_zone
+
+DAG_ID = "collections_daily"
+
+# One slot: whatever the executor could do at once, the steps of a warehouse come one after another.
+POOL = "warehouse"
+POOL_SLOTS = 1
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "collections",
+    "pool": POOL,
+    "retries": 3,  # faults of the machine only: run_step fails data faults at once
+    "retry_delay": timedelta(minutes=2),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(minutes=15),
+    "execution_timeout": timedelta(hours=2),
+}
+
+# Several times what a million loans need: a step that takes longer hangs.
+TIME_LIMITS: Mapping[str, timedelta] = {
+    "list_sources": timedelta(minutes=10),
+    "extract": timedelta(hours=3),
+    "gate_raw": timedelta(hours=1),
+    "build_marts": timedelta(hours=3),
+    "gate_marts": timedelta(hours=1),
+    "assign_agencies": timedelta(hours=1),
+    "build_queues": timedelta(hours=1),
+    "gate_queues": timedelta(hours=1),
+    "publish": timedelta(hours=1),
+    "export_queues": timedelta(hours=1),
+}
+
+# The parameters of a run and what they mean; each is null when it is not given.
+PARAMS: Mapping[str, str] = {
+    "source": "Only this source is extracted; null: all sources of the portfolio.",
+    "drop": "Folder with the drop of a file source, as the workers see it; null: where its source.yml says.",
+    "replace": "Why an exported date may be exported again with other bytes; null: it may not.",
+}
+
+# A run made by hand has the interval that ends at the last midnight before its logical date; days last up to 25 hours.
+LONGEST_DAY = timedelta(hours=26)
+
+
+def as_of_date(context: Mapping[str, Any]) -> date:
+    """The business date of a run: the start of its data interval, in the business time zone.
+
+    Raises:
+        UsageError: the run has no interval, or its logical date belongs to another one.
+    """
+    start: datetime | None = context.get("data_interval_start")
+    end: datetime | None = context.get("data_interval_end")
+    if start is None or end is None:
+        raise UsageError(
+            f"Run {context.get('run_id')} has no data interval, so no date: trigger it with a logical date, "
+            "noon of the day after the date wanted."
+        )
+    found = start.astimezone(get_settings().zone).date()
+    logical: datetime | None = context.get("logical_date")
+    # `airflow dags trigger --logical-date` takes the interval of the day it is typed on, whatever date was typed.
+    if logical is not None and logical != start and not end <= logical < end + LONGEST_DAY:
+        raise UsageError(
+            f"Run {context.get('run_id')} has logical date {logical.isoformat()} but the interval of {found}: "
+            "use `arrears run --as-of DATE`, or the UI's trigger form, which takes the interval from the logical date."
+        )
+    return found
+
+
+def run_step(name: str, context: Mapping[str, Any], *, source: str | None = None) -> Any:
+    """Runs one step of the day for a task; gives its counts, or names of sources for `list_sources`.
+
+    Args:
+        name: the step.
+        context: Airflow's context of the task.
+        source: the source of a mapped task; the run's own parameter otherwise.
+
+    Raises:
+        AirflowFailException: a fault that trying again does not mend; its cause is the step's own error.
+    """
+    params = context["params"]
+    drop = params.get("drop")
+    try:
+        day = as_of_date(context)
+        from arrears import steps
+
+        return steps.run(
+            name,
+            day,
+            run_id=context["run_id"],
+            source=source or params.get("source"),
+            drop=Path(drop) if drop else None,
+            replace=params.get("replace"),
+        )
+    except NOT_WORTH_RETRYING as fault:
+        from airflow.sdk.exceptions import AirflowFailException
+
+        raise AirflowFailException(str(fault)) from fault

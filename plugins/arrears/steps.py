@@ -1,0 +1,379 @@
+"""The day: one function per task of the DAG, which is what `arrears step NAME` calls too.
+
+A step is a transaction: run again, it leaves the same state. Every step is recorded in `ops.step_runs`, obeys the run
+lock, and refuses to work on what another date left in the working schema.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from arrears import warehouse
+from arrears.errors import (
+    NOT_WORTH_RETRYING,
+    AlreadyExported,
+    ArrearsError,
+    GateBlocked,
+    SourceError,
+    UsageError,
+    WarehouseError,
+)
+from arrears.extraction import batches, sources
+from arrears.settings import get_settings
+from arrears.transform import dbt, publishing
+from arrears.warehouse import run_lock
+from arrears.warehouse.bootstrap import keep, kept
+from arrears.warehouse.connections import connect
+
+log = logging.getLogger(__name__)
+
+# In the order of the day. From build_marts on a step works on what the one before left in the working schema.
+STEPS = (
+    "extract",
+    "gate_raw",
+    "build_marts",
+    "gate_marts",
+    "assign_agencies",
+    "build_queues",
+    "gate_queues",
+    "publish",
+    "export_queues",
+)
+FIRST_IN_WORKING_SCHEMA = STEPS.index("build_marts")
+
+# Who holds the warehouse between steps: the scheduler's run, or the one process of a command (the commands say so).
+owner_kind: run_lock.OwnerKind = "dag_run"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a step is told: the date, the run it belongs to, and the run's parameters."""
+
+    as_of: date
+    run_id: str
+    source: str | None = None
+    drop: Path | None = None
+    replace: str | None = None
+
+
+def run(
+    name: str,
+    as_of: date,
+    *,
+    run_id: str,
+    source: str | None = None,
+    drop: Path | None = None,
+    replace: str | None = None,
+) -> Any:
+    """Runs one step for a date and records how it ended.
+
+    Returns:
+        The step's counts; names of sources for `list_sources`.
+
+    Raises:
+        ArrearsError: whatever ends the step, with its exit code.
+    """
+    if name not in FUNCTIONS:
+        raise UsageError(f"There is no step {name}: steps are {', '.join(STEPS)}.")
+    warehouse.ready()
+    day = Day(as_of, run_id, source, drop, replace)
+    with run_lock.step_at_work(run_id, as_of, owner_kind):
+        step_run_id = _begin(day, name)
+        try:
+            _need_predecessors(day, name)
+            result = FUNCTIONS[name](day, step_run_id)
+        except BaseException as error:
+            _end_in_error(step_run_id, error)
+            if owner_kind == "dag_run" and isinstance(error, NOT_WORTH_RETRYING):
+                run_lock.release(run_id)
+            raise
+        _end(step_run_id, result if isinstance(result, dict) else {"sources": len(result)})
+    if name == STEPS[-1] and owner_kind == "dag_run":
+        run_lock.release(run_id)
+    log.info("step=%s as_of=%s %s", name, as_of, result)
+    return result
+
+
+def list_sources(day: Day, step_run_id: int) -> list[str]:
+    """Names of the sources to extract: one of the portfolio's if it is asked for, else all of them."""
+    del step_run_id
+    with connect() as connection:
+        names = sources.portfolio(connection, day.source)
+    return [day.source] if day.source else names
+
+
+def extract(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Loads one source's drop as differences into schema raw."""
+    with connect() as connection:
+        names = sources.portfolio(connection, day.source)
+        if day.source is None and len(names) > 1:
+            raise UsageError(f"Step extract takes one source at a time: name one of {', '.join(names)} with --source.")
+        source = sources.load_source(day.source or names[0])
+        connection.execute("update ops.step_runs set source = %s where step_run_id = %s", [source.name, step_run_id])
+        return dict(
+            batches.extract(
+                connection, source, day.drop, day.as_of, run_id=day.run_id, may_replace=day.replace is not None
+            )
+        )
+
+
+def gate_raw(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Judges the loaded batches; accepts them, less the rows that are quarantined, or blocks the day."""
+    del step_run_id
+    from arrears import gate
+
+    dbt.prepare()  # the gate's thresholds are seeds
+    with connect(day.as_of) as connection:
+        for name in sources.portfolio(connection):
+            states = {
+                state: batches.find(connection, name, day.as_of, state) for state in ("loaded", "accepted", "rejected")
+            }
+            if not any(states.values()):
+                raise SourceError(
+                    f"Source {name} has not delivered for {day.as_of}: run `arrears step extract --source {name} "
+                    f"--as-of {day.as_of}`; a day is exported once all sources of the portfolio have delivered."
+                )
+    verdict = gate.judge_batches(day.as_of)
+    verdict.raise_if_blocked()
+    return dict(verdict.counts)
+
+
+def build_marts(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Builds everything up to the solver's input in the working schema."""
+    with connect() as connection:
+        _keep_reporting_currency(connection)
+        _refresh_holidays(connection, day.as_of)
+    dbt.prepare()
+    return _built(step_run_id, dbt.build("marts", day.as_of))
+
+
+def gate_marts(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Judges the marts that were built."""
+    del step_run_id
+    from arrears import gate
+
+    verdict = gate.run_gate("marts", day.as_of)
+    verdict.raise_if_blocked()
+    return dict(verdict.counts)
+
+
+def assign_agencies(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Gives every account in collection to the recipient that makes the total expected net recovery largest."""
+    del step_run_id
+    from arrears import assignment
+
+    with connect(day.as_of) as connection:
+        return dict(assignment.assign(connection, day.as_of))
+
+
+def build_queues(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Builds assignment and work queues from the solver's decisions."""
+    return _built(step_run_id, dbt.build("queues", day.as_of))
+
+
+def gate_queues(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Judges the work queues: the last look before anybody receives them."""
+    del step_run_id
+    from arrears import gate
+
+    verdict = gate.run_gate("queues", day.as_of)
+    verdict.raise_if_blocked()
+    return dict(verdict.counts)
+
+
+def publish(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Stages the export beside the others and puts the day into the marts, in one transaction with the intent."""
+    del step_run_id
+    from arrears import export
+
+    settings = get_settings()
+    with connect(day.as_of) as connection:
+        staged = export.stage(connection, day.as_of, settings)
+        last = connection.execute(
+            "select revision, state, manifest_sha256 from ops.exports where as_of_date = %s and state <> 'replaced'"
+            " order by revision desc limit 1",
+            [day.as_of],
+        ).fetchone()
+        if last is not None and last[1] == "done":
+            folder = settings.exports / day.as_of.isoformat()
+            differing = export.differences(staged, folder)
+            if not differing:
+                export.discard(staged)
+                return {"published": 0, "files": len(staged.files), "is_unchanged": True}
+            if day.replace is None:
+                export.discard(staged)
+                raise AlreadyExported(
+                    f"{day.as_of} is already exported with other bytes: {', '.join(differing)} would differ; nothing "
+                    f"was replaced: say --replace REASON to export it again."
+                )
+        revision = 1 if last is None else last[0] + (1 if last[1] == "done" else 0)
+        counts = publishing.publish(connection, dbt.manifest(), day.as_of, day.run_id)
+        connection.execute(
+            "insert into ops.exports (as_of_date, revision, state, manifest_sha256, code_version, reason, run_id)"
+            " values (%s, %s, 'intended', %s, %s, %s, %s) on conflict (as_of_date, revision) do update"
+            " set manifest_sha256 = excluded.manifest_sha256, code_version = excluded.code_version,"
+            " reason = excluded.reason, run_id = excluded.run_id, intended_at = now()",
+            [day.as_of, revision, staged.manifest_sha256, export.code_version(), day.replace, day.run_id],
+        )
+    return {"published": sum(counts.values()), "marts": len(counts), "files": len(staged.files)}
+
+
+def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Makes the staged export visible with one rename, and says that it is done."""
+    del step_run_id
+    from arrears import export
+
+    settings = get_settings()
+    with connect(day.as_of) as connection:
+        intended = connection.execute(
+            "select revision, manifest_sha256 from ops.exports where as_of_date = %s and state = 'intended'"
+            " order by revision desc limit 1",
+            [day.as_of],
+        ).fetchone()
+        if intended is None:
+            return {"exported": 0, "is_unchanged": True, "folder": str(settings.exports / day.as_of.isoformat())}
+        revision, manifest_sha256 = intended
+        staged = export.find_staged(day.as_of, manifest_sha256, settings)
+        export.make_visible(staged, replace_revision=revision - 1 if revision > 1 else None)
+        connection.execute(
+            "update ops.exports set state = 'replaced' where as_of_date = %s and revision < %s and state = 'done'",
+            [day.as_of, revision],
+        )
+        connection.execute(
+            "update ops.exports set state = 'done', done_at = now() where as_of_date = %s and revision = %s",
+            [day.as_of, revision],
+        )
+    return {"exported": 1, "revision": revision, "folder": str(settings.exports / day.as_of.isoformat())}
+
+
+FUNCTIONS: Mapping[str, Callable[[Day, int], Any]] = {
+    "list_sources": list_sources,
+    "extract": extract,
+    "gate_raw": gate_raw,
+    "build_marts": build_marts,
+    "gate_marts": gate_marts,
+    "assign_agencies": assign_agencies,
+    "build_queues": build_queues,
+    "gate_queues": gate_queues,
+    "publish": publish,
+    "export_queues": export_queues,
+}
+
+
+def _built(step_run_id: int, runs: list[dbt.NodeRun]) -> dict[str, Any]:
+    """Records what dbt did, model by model."""
+    with connect() as connection, connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.model_runs (step_run_id, model, resource_type, status, seconds, row_count, message)"
+            " values (%s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+            [
+                (step_run_id, run.name, run.resource_type, run.status, run.seconds, run.row_count, run.message)
+                for run in runs
+            ],
+        )
+    models = [run for run in runs if run.resource_type == "model"]
+    tests = [run for run in runs if run.resource_type == "test"]
+    return {"models": len(models), "tests": len(tests), "rows": sum(run.row_count or 0 for run in models)}
+
+
+def _keep_reporting_currency(connection: psycopg.Connection) -> None:
+    """Keeps the currency in which totals are told: the setting, else that of most loans on the first day."""
+    wanted = get_settings().reporting_currency
+    if kept(connection, "reporting_currency") is None:
+        row = connection.execute(
+            "select upper(currency) from versions.loans where _known_to is null"
+            " group by upper(currency) order by count(*) desc, upper(currency) limit 1"
+        ).fetchone()
+        keep(connection, "reporting_currency", wanted or (str(row[0]) if row else "EUR"))
+    holds = kept(connection, "reporting_currency")
+    if wanted is not None and wanted != holds:
+        raise UsageError(
+            f"ARREARS_REPORTING_CURRENCY is {wanted}, but this warehouse reports in {holds}: set it back, "
+            f"or use another ARREARS_HOME."
+        )
+
+
+def _refresh_holidays(connection: psycopg.Connection, as_of: date) -> None:
+    from arrears.contact import holidays
+
+    countries = [
+        str(row[0])
+        for row in connection.execute(
+            "select distinct upper(country) from versions.borrowers where _known_to is null"
+            " union select distinct upper(split_part(jurisdiction, '-', 1)) from versions.agency_licences"
+            " where _known_to is null order by 1"
+        )
+    ]
+    holidays.refresh(connection, countries, [as_of.year, as_of.year + 1])
+
+
+def _begin(day: Day, name: str) -> int:
+    with connect() as connection:
+        # What a killed process left behind is over: the lock says that nobody else works.
+        connection.execute(
+            "update ops.step_runs set state = 'failed', finished_at = clock_timestamp(), error_kind = 'Killed',"
+            " message = 'The process ended before the step did.' where state = 'running'"
+        )
+        row = connection.execute(
+            "insert into ops.step_runs (run_id, as_of_date, step, source, state) values (%s, %s, %s, %s, 'running')"
+            " returning step_run_id",
+            [day.run_id, day.as_of, name, day.source],
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _end(step_run_id: int, counts: Mapping[str, Any]) -> None:
+    with connect() as connection:
+        connection.execute(
+            "update ops.step_runs set state = 'done', finished_at = clock_timestamp(), counts = %s"
+            " where step_run_id = %s",
+            [Jsonb(dict(counts)), step_run_id],
+        )
+
+
+def _end_in_error(step_run_id: int, error: BaseException) -> None:
+    """Records the error; where even that fails (the database is down) the error itself matters more."""
+    state = "blocked" if isinstance(error, GateBlocked) else "failed"
+    exit_code = error.exit_code if isinstance(error, ArrearsError) else 1
+    with suppress(WarehouseError, psycopg.Error), connect() as connection:
+        connection.execute(
+            "update ops.step_runs set state = %s, finished_at = clock_timestamp(), error_kind = %s, exit_code = %s,"
+            " message = %s where step_run_id = %s",
+            [state, type(error).__name__, exit_code, str(error), step_run_id],
+        )
+
+
+def _need_predecessors(day: Day, name: str) -> None:
+    """Refuses a step whose input in the working schema is of another date, or is not finished.
+
+    Raises:
+        UsageError: names the step to run first.
+    """
+    if name not in STEPS or STEPS.index(name) <= FIRST_IN_WORKING_SCHEMA - 1:
+        return
+    before = STEPS[FIRST_IN_WORKING_SCHEMA : STEPS.index(name)] if name != "export_queues" else ("publish",)
+    with connect() as connection:
+        rows = connection.execute(
+            "select distinct on (step) step, step_run_id, as_of_date, state from ops.step_runs where step = any(%s)"
+            " order by step, step_run_id desc",
+            [list(before)],
+        ).fetchall()
+    last = {row[0]: row[1:] for row in rows}
+    newest = 0
+    for step in before:
+        step_run_id, as_of, state = last.get(step, (0, None, None))
+        if as_of != day.as_of or state != "done" or step_run_id < newest:
+            raise UsageError(
+                f"Step {name} for {day.as_of} needs {step} of that date first: run"
+                f" `arrears step {step} --as-of {day.as_of}` and the steps after it, or the whole day again"
+                f" with `arrears run --as-of {day.as_of}`."
+            )
+        newest = step_run_id

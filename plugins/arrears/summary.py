@@ -1,0 +1,171 @@
+"""What a person asks of a day: what was found, how far it is, what failed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+
+from arrears.settings import get_settings
+from arrears.steps import STEPS
+from arrears.warehouse.connections import connect
+
+
+@dataclass(frozen=True, slots=True)
+class StepState:
+    """The last run of one step for a date; state `waiting` where there was none."""
+
+    step: str
+    source: str | None
+    state: str
+    started_at: datetime | None = None
+    seconds: float | None = None
+    counts: dict[str, Any] | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An expectation that failed at a gate."""
+
+    stage: str
+    suite: str
+    rule: str
+    severity: str
+    scope: str
+    failed_count: int
+    checked_count: int
+    sentence: str
+    failing_keys: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a date is."""
+
+    as_of_date: date | None
+    steps: list[StepState]
+    failures: list[Failure]
+    held_back_loans: int
+    export: str | None
+    slowest_models: list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a published day holds: accounts by bucket and currency, queue lines by recipient, the gate's results."""
+
+    as_of_date: date
+    buckets: list[tuple[str, str, int, Decimal]]
+    queues: list[tuple[str, int, Decimal]]
+    gate_passed: int
+    gate_failed: int
+    held_back_loans: int
+    exports: str
+    data_docs: str
+
+
+def status(as_of: date | None = None) -> Status:
+    """How far a date is; the date run last where none is given."""
+    with connect() as connection:
+        if as_of is None:
+            row = connection.execute(
+                "select as_of_date from ops.step_runs order by step_run_id desc limit 1"
+            ).fetchone()
+            if row is None:
+                return Status(None, [StepState(step, None, "waiting") for step in STEPS], [], 0, None, [])
+            as_of = row[0]
+        rows = connection.execute(
+            "select distinct on (step, source) step, source, state, started_at,"
+            " cast(extract(epoch from finished_at - started_at) as double precision), counts, message"
+            " from ops.step_runs where as_of_date = %s order by step, source, step_run_id desc",
+            [as_of],
+        ).fetchall()
+        there = [StepState(*row) for row in rows]
+        steps = [
+            state
+            for step in STEPS
+            for state in ([s for s in there if s.step == step] or [StepState(step, None, "waiting")])
+        ]
+        failures = connection.execute(
+            "select stage, suite, rule, severity, scope, failed_count, checked_count, sentence, failing_keys"
+            " from ops.gate_results where as_of_date = %s and not is_passed"
+            " order by array_position(array['critical', 'warning', 'info'], severity), scope desc, suite, rule",
+            [as_of],
+        ).fetchall()
+        exported = connection.execute(
+            "select state from ops.exports where as_of_date = %s order by revision desc limit 1", [as_of]
+        ).fetchone()
+        models = connection.execute(
+            "select model, seconds from ops.model_runs inner join ops.step_runs using (step_run_id)"
+            " where as_of_date = %s and resource_type = 'model' and step_run_id in ("
+            "   select max(step_run_id) from ops.step_runs where as_of_date = %s group by step)"
+            " order by seconds desc, model limit 5",
+            [as_of, as_of],
+        ).fetchall()
+        return Status(
+            as_of,
+            steps,
+            [Failure(*row) for row in failures],
+            _held_back(connection, as_of),
+            str(exported[0]) if exported else None,
+            [(str(name), float(seconds)) for name, seconds in models],
+        )
+
+
+def _held_back(connection: psycopg.Connection, as_of: date) -> int:
+    row = connection.execute(
+        "select count(distinct loan_id) from quarantine.rows"
+        " where opened_on <= %s and (closed_on is null or closed_on > %s) and loan_id is not null",
+        [as_of, as_of],
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def findings(as_of: date) -> Findings:
+    """What a published day holds."""
+    settings = get_settings()
+    with connect() as connection:
+        buckets = connection.execute(
+            "select d.bucket, d.currency, count(*), sum(d.arrears_amount)"
+            " from marts.loan_delinquency as d left join seeds.delinquency_buckets as b on d.bucket = b.bucket"
+            " where d.as_of_date = %s group by d.bucket, d.currency, b.days_from order by b.days_from, d.currency",
+            [as_of],
+        ).fetchall()
+        queues = connection.execute(
+            "select recipient_id, count(*), sum(expected_net_amount) from marts.collection_queue where as_of_date = %s"
+            " group by recipient_id order by recipient_id",
+            [as_of],
+        ).fetchall()
+        gate = connection.execute(
+            "select count(*) filter (where is_passed), count(*) filter (where not is_passed)"
+            " from ops.gate_results where as_of_date = %s",
+            [as_of],
+        ).fetchone()
+        assert gate is not None
+        return Findings(
+            as_of,
+            [tuple(row) for row in buckets],
+            [tuple(row) for row in queues],
+            gate[0],
+            gate[1],
+            _held_back(connection, as_of),
+            str(settings.exports / as_of.isoformat()),
+            str(settings.data_docs / "index.html"),
+        )
+
+
+def as_json(value: Any) -> Any:
+    """The same in types that JSON has: amounts as text, dates in ISO form."""
+    if isinstance(value, Decimal | date | datetime):
+        return str(value) if isinstance(value, Decimal) else value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [as_json(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return as_json(asdict(value))
+    return value

@@ -1,0 +1,1 @@
+"""dbt for a date, and the publishing of what it built."""

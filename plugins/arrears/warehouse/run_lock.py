@@ -1,0 +1,129 @@
+"""One run at a time per warehouse.
+
+A row in `ops.run_lock` names the run that holds the warehouse from its first step to its last; an advisory lock of a
+session is held while a step works and vanishes with its process. A run whose owner is dead is taken over.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+import psutil
+import psycopg
+
+from arrears.errors import WarehouseBusy
+from arrears.warehouse.connections import connect
+
+STEP_LOCK = 7_231_003
+# Between the steps of a scheduled run nobody holds the session lock; longer than its longest retry delay it is dead.
+SILENCE_SECONDS = 20 * 60
+
+OwnerKind = Literal["process", "dag_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The row of the run that holds the warehouse."""
+
+    run_id: str
+    owner_kind: OwnerKind
+    host: str
+    pid: int
+    process_started_at: float
+    as_of_date: date
+    taken_at: datetime
+    silent_seconds: float
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether this very process took it."""
+        return self.pid == os.getpid() and self.host == socket.gethostname() and self.is_alive
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its owner still runs, as far as can be told from here."""
+        if self.owner_kind == "process" and self.host == socket.gethostname():
+            try:
+                started_at = psutil.Process(self.pid).create_time()
+            except psutil.NoSuchProcess:
+                return False
+            return abs(started_at - self.process_started_at) < 1
+        return self.silent_seconds < SILENCE_SECONDS
+
+
+def holder(connection: psycopg.Connection) -> Holder | None:
+    """Who holds the warehouse; None where nobody does."""
+    row = connection.execute(
+        "select run_id, owner_kind, host, pid, process_started_at, as_of_date, taken_at,"
+        " cast(extract(epoch from clock_timestamp() - seen_at) as double precision) from ops.run_lock"
+    ).fetchone()
+    return Holder(*row) if row else None
+
+
+def take(run_id: str, as_of: date, owner_kind: OwnerKind) -> None:
+    """Makes this run the holder, or says that it is seen again.
+
+    Raises:
+        WarehouseBusy: another run, whose owner lives, holds the warehouse.
+    """
+    with connect() as connection:
+        connection.execute("lock table ops.run_lock in exclusive mode")
+        now = holder(connection)
+        is_ours = now is None or now.run_id == run_id or now.is_this_process
+        if now is not None and not is_ours and (now.is_alive or _a_step_works(connection)):
+            raise WarehouseBusy(
+                f"The run {now.run_id} for {now.as_of_date} holds the warehouse since"
+                f" {now.taken_at:%Y-%m-%d %H:%M} UTC (process {now.pid} on {now.host}): wait for it,"
+                f" or stop it and run again."
+            )
+        connection.execute("delete from ops.run_lock where run_id <> %s", [run_id])
+        connection.execute(
+            "insert into ops.run_lock (run_id, owner_kind, host, pid, process_started_at, as_of_date)"
+            " values (%s, %s, %s, %s, %s, %s) on conflict (is_held) do update"
+            " set as_of_date = excluded.as_of_date, seen_at = clock_timestamp(), owner_kind = excluded.owner_kind,"
+            " host = excluded.host, pid = excluded.pid, process_started_at = excluded.process_started_at",
+            [run_id, owner_kind, socket.gethostname(), os.getpid(), psutil.Process().create_time(), as_of],
+        )
+
+
+def release(run_id: str) -> None:
+    """Gives the warehouse back; nothing happens where the run does not hold it."""
+    with connect() as connection:
+        connection.execute("delete from ops.run_lock where run_id = %s", [run_id])
+
+
+def release_of_process() -> None:
+    """Gives back what this process holds, whichever run of its it was."""
+    with connect() as connection:
+        now = holder(connection)
+        if now is not None and now.is_this_process:
+            connection.execute("delete from ops.run_lock where run_id = %s", [now.run_id])
+
+
+def _a_step_works(connection: psycopg.Connection) -> bool:
+    row = connection.execute(
+        "select exists (select 1 from pg_locks where locktype = 'advisory' and objid = %s and granted"
+        " and database = (select oid from pg_database where datname = current_database()))",
+        [STEP_LOCK],
+    ).fetchone()
+    return row == (True,)
+
+
+@contextmanager
+def step_at_work(run_id: str, as_of: date, owner_kind: OwnerKind) -> Iterator[None]:
+    """Holds the warehouse for one step of a run.
+
+    Raises:
+        WarehouseBusy: another run holds it, or another step works at this moment.
+    """
+    take(run_id, as_of, owner_kind)
+    with connect(autocommit=True) as session:
+        if session.execute("select pg_try_advisory_lock(%s)", [STEP_LOCK]).fetchone() != (True,):
+            raise WarehouseBusy(
+                f"Another step of run {run_id} works on the warehouse at this moment: wait for it and run again."
+            )
+        yield
