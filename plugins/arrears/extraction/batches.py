@@ -339,7 +339,7 @@ def _differences(
     connection: psycopg.Connection, batch: Batch, table: Table, unreadable: Sequence[Unreadable], *, may_delete: bool
 ) -> tuple[int, int, int]:
     """Inserts into raw what differs from the current versions; gives the counts of new, changed and deleted rows."""
-    names = {
+    names: dict[str, sql.Composable] = {
         "table": sql.Identifier(table.name),
         "key": sql.SQL(", ").join(map(sql.Identifier, table.primary_key)),
         "columns": sql.SQL(", ").join(map(sql.Identifier, table.column_names)),
@@ -431,7 +431,7 @@ def accept(connection: psycopg.Connection, batch_id: str) -> dict[str, int]:
     for (name,) in changed:
         table = contract()[name]
         given = {"batch": batch_id, "source": batch.source, "table": name}
-        names = {
+        names: dict[str, sql.Composable] = {
             "table": sql.Identifier(name),
             "good": _good_rows(connection, batch_id, table),
             "same": _same_key(table, "current", "good"),
@@ -469,7 +469,7 @@ def _good_rows(connection: psycopg.Connection, batch_id: str, table: Table) -> s
         "select 1 from quarantine.rows where batch_id = %s and table_name = %s and stage = 'raw' limit 1",
         [batch_id, table.name],
     ).fetchone()
-    condition = sql.SQL("")
+    condition: sql.Composable = sql.SQL("")
     if any_bad is not None:
         key_json = sql.SQL(", ").join(
             sql.SQL("{}, {}::text").format(sql.Literal(name), sql.Identifier("rows", name))

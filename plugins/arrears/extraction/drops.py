@@ -173,6 +173,22 @@ def _plain_chunks(path: Path) -> Iterator[bytes]:
         yield from iter(lambda: stream.read(CHUNK), b"")
 
 
+def lines_at(file: DropFile, offsets: list[int]) -> list[int]:
+    """Line numbers (from 1) at ascending byte offsets of a file's plain content."""
+    lines, line, start, wanted = [], 1, 0, iter(offsets)
+    offset = next(wanted, None)
+    for chunk in _plain_chunks(file.path):
+        done = 0
+        while offset is not None and offset < start + len(chunk):
+            line += chunk.count(b"\n", done, offset - start)
+            done = offset - start
+            lines.append(line)
+            offset = next(wanted, None)
+        line += chunk.count(b"\n", done)
+        start += len(chunk)
+    return lines
+
+
 def _header(path: Path, head: bytes, given: LenderFile) -> tuple[str, ...]:
     first = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
     try:

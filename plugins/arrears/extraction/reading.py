@@ -22,8 +22,9 @@ from psycopg import sql
 
 from arrears.contract.servicing import Column, Table, contract
 from arrears.errors import SourceError
-from arrears.extraction.drops import Drop, DropFile
+from arrears.extraction.drops import Drop, DropFile, lines_at
 from arrears.extraction.sources import Source
+from arrears.settings import get_settings
 from arrears.warehouse.contract_tables import LOAD_COLUMNS
 
 ROWS_A_BATCH = 50_000
@@ -143,17 +144,19 @@ class DropReader:
         if file.format is None:
             return []
         found = self._session.execute(
-            "select line, any_value(csv_line), any_value(error_type) from reject_errors"
-            " where scan_id = (select max(scan_id) from reject_scans) group by line order by line"
+            "select min(line_byte_position), any_value(csv_line), any_value(error_type) from reject_errors"
+            " where scan_id = (select max(scan_id) from reject_scans) group by line order by 1"
         ).fetchall()
         self._session.execute("truncate reject_errors")
         self._session.execute("truncate reject_scans")
         _refuse_too_many(len(found), file.path)
         rejected = []
-        for line, text, kind in found:
+        # DuckDB counts records, people count lines: where in the file a record begins tells its line.
+        lines = lines_at(file, [int(position) - 1 for position, _, _ in found])
+        for line, (_, text, kind) in zip(lines, found, strict=True):
             row = _best_reading(text or "", file)
             reason = f"{file.label}, line {line}: the line cannot be read ({str(kind).lower()})"
-            rejected.append(Unreadable(table, file.label, int(line), reason, row, has_key=False))
+            rejected.append(Unreadable(table, file.label, line, reason, row, has_key=False))
         return rejected
 
 
@@ -296,17 +299,18 @@ def _reading(name: str, column: Column, time_zone: str | None) -> tuple[str, str
 
 
 def _reading_of_instant(name: str, time_zone: str | None) -> tuple[str, str]:
-    cases = [f"when regexp_full_match({name}, '{DATE}[T ]{CLOCK} ?{OFFSET}') then try_cast({name} as timestamptz)"]
+    # A date alone is the end of that day: in the source's zone, else as business dates are.
+    zone_of_days = _literal(time_zone or get_settings().business_time_zone)
+    cases = [
+        f"when regexp_full_match({name}, '{DATE}[T ]{CLOCK} ?{OFFSET}') then try_cast({name} as timestamptz)",
+        f"when regexp_full_match({name}, '{DATE}') then timezone({zone_of_days}, try_cast({name} as timestamp)"
+        f" + interval 1 day - interval 1 microsecond)",
+    ]
     complaint = "is no instant with an offset (source.yml names no time_zone)"
     if time_zone is not None:
-        zone = _literal(time_zone)
         complaint = "is no instant YYYY-MM-DD HH:MM:SS"
-        cases += [
-            f"when regexp_full_match({name}, '{DATE}[T ]{CLOCK}') then timezone({zone}, try_cast({name} as timestamp))",
-            # A date alone is the end of that day.
-            f"when regexp_full_match({name}, '{DATE}') then timezone({zone}, try_cast({name} as timestamp)"
-            f" + interval 1 day - interval 1 microsecond)",
-        ]
+        local = f"timezone({_literal(time_zone)}, try_cast({name} as timestamp))"
+        cases.append(f"when regexp_full_match({name}, '{DATE}[T ]{CLOCK}') then {local}")
     instant = f"(case {' '.join(cases)} end)"
     return f"strftime(timezone('UTC', {instant}), '%Y-%m-%d %H:%M:%S.%f+00')", complaint
 

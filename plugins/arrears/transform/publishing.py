@@ -45,8 +45,8 @@ def marts(manifest: Mapping[str, Any]) -> Iterator[Mart]:
     nodes = sorted(manifest["nodes"].values(), key=lambda node: str(node["name"]))
     for node in nodes:
         meta = node["config"].get("meta") or {}
-        if node["resource_type"] != "model" or "keeps" not in meta:
-            continue
+        if node["resource_type"] != "model" or "keeps" not in meta or node["config"]["materialized"] == "view":
+            continue  # a view stands in schema marts itself
         yield Mart(
             name=node["name"],
             schema=meta.get("published_in", "marts"),

@@ -75,9 +75,8 @@ def _head() -> str:
 
 
 def _bootstrap() -> None:
-    server = embedded()
     database = parameters("pipeline")["dbname"]
-    with connect(role="admin", database="postgres" if server else None, autocommit=True) as admin:
+    with _maintenance() as admin:
         admin.execute("select pg_advisory_lock(%s)", [BOOTSTRAP_LOCK])
         _make_roles(admin)
         for name, owner in ((database, OWNER), (AIRFLOW, AIRFLOW)):
@@ -91,6 +90,14 @@ def _bootstrap() -> None:
         with connect(role="admin", database=database) as inside:
             inside.execute(sql.SQL("set local role {}").format(sql.Identifier(OWNER)))
             contract_tables.synchronise(inside, contract())
+
+
+def _maintenance() -> psycopg.Connection:
+    """A connection from which databases can be created; the warehouse's own where the server has no `postgres`."""
+    try:
+        return connect(role="admin", database="postgres", autocommit=True)
+    except WarehouseUnreachable:
+        return connect(role="admin", autocommit=True)
 
 
 def _make_roles(admin: psycopg.Connection) -> None:
