@@ -43,7 +43,9 @@ def a_loan(loan_id: str = "L1", borrower_id: str = "B1", **more: object) -> dict
     }
 
 
-def an_instalment(loan_id: str = "L1", number: int = 1, due_on: str = "2026-02-01", **more: object) -> dict[str, object]:
+def an_instalment(
+    loan_id: str = "L1", number: int = 1, due_on: str = "2026-02-01", **more: object
+) -> dict[str, object]:
     """100.00 of principal."""
     return {
         "loan_id": loan_id,
@@ -60,7 +62,11 @@ def an_instalment(loan_id: str = "L1", number: int = 1, due_on: str = "2026-02-0
 
 
 def a_repayment(
-    transaction_id: str = "T1", loan_id: str = "L1", effective_on: str = "2026-02-01", amount: str = "100.00", **more: object
+    transaction_id: str = "T1",
+    loan_id: str = "L1",
+    effective_on: str = "2026-02-01",
+    amount: str = "100.00",
+    **more: object,
 ) -> dict[str, object]:
     """Money that came in."""
     return {
@@ -93,7 +99,7 @@ def small_portfolio() -> dict[str, list[dict[str, object]]]:
 
 
 def write_drop(folder: Path, **tables: object) -> Path:
-    """Writes the small portfolio; a table given as rows replaces it, as text is written as it is, as None is left out."""
+    """Writes the small portfolio; a table given as rows replaces it, text is written as it is, None leaves it out."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in {**small_portfolio(), **tables}.items():
         file = folder / f"{name}.csv"

@@ -66,7 +66,9 @@ def test_a_batch_has_the_same_id_in_every_warehouse_and_another_for_other_conten
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
     one = extract(workplace, drop(), D1)["batch_id"]
-    other = extract(workplace, drop("other", loans=[a_loan("L1", "B1"), a_loan("L2", "B2", grace_days=3)]), D1)["batch_id"]
+    other = extract(workplace, drop("other", loans=[a_loan("L1", "B1"), a_loan("L2", "B2", grace_days=3)]), D1)[
+        "batch_id"
+    ]
 
     assert one == "contract-2026-03-29-" + str(one)[-12:]
     assert one != other
@@ -93,7 +95,11 @@ def test_a_row_missing_from_a_full_drop_is_deleted_from_that_date_on(
 def test_a_row_of_the_wrong_type_is_kept_aside_with_file_line_and_reason(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
-    loans = [a_loan("L1", "B1"), a_loan("L2", "B2", principal_amount="3OO.00"), a_loan("L3", "B1", disbursed_on="1.3.2026")]
+    loans = [
+        a_loan("L1", "B1"),
+        a_loan("L2", "B2", principal_amount="3OO.00"),
+        a_loan("L3", "B1", disbursed_on="1.3.2026"),
+    ]
 
     done = take_in(workplace, drop(loans=loans), D1)
 
@@ -146,7 +152,11 @@ def test_lines_are_counted_through_quoted_line_breaks_and_malformed_lines(
 
     take_in(workplace, drop(borrowers=text), D1)
 
-    assert workplace.rows("select borrower_id, _line from raw.borrowers order by 2") == [("B1", 2), ("B3", 5), ("B2", 7)]
+    assert workplace.rows("select borrower_id, _line from raw.borrowers order by 2") == [
+        ("B1", 2),
+        ("B3", 5),
+        ("B2", 7),
+    ]
     assert workplace.rows("select line, reason from quarantine.rows order by 1") == [
         (4, "borrowers.csv, line 4: the line cannot be read (too many columns)"),
         (6, "borrowers.csv, line 6: the line cannot be read (missing columns)"),
@@ -232,7 +242,9 @@ def test_an_instant_without_an_offset_needs_a_time_zone(workplace: Workplace, dr
     )
 
 
-def test_a_booking_known_later_than_its_drop_is_known_from_then(workplace: Workplace, drop: Callable[..., Path]) -> None:
+def test_a_booking_known_later_than_its_drop_is_known_from_then(
+    workplace: Workplace, drop: Callable[..., Path]
+) -> None:
     late = a_repayment("T2", "L2", effective_on="2026-03-29", booked_at="2026-04-02T08:00:00Z")
 
     take_in(workplace, drop(transactions=[a_repayment(), late]), D1)
@@ -280,7 +292,7 @@ def test_a_truncated_gzip_file_is_refused(workplace: Workplace, drop: Callable[.
 
 
 def test_a_folder_without_any_table_is_refused(workplace: Workplace, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="is empty: no TABLE.csv"):
+    with pytest.raises(SourceError, match=r"is empty: no TABLE.csv"):
         extract(workplace, tmp_path, D1)
 
 
@@ -343,7 +355,9 @@ def test_another_drop_for_an_exported_date_is_refused_and_names_its_files(
     assert extract(workplace, other, D1, may_replace=True)["state"] == "loaded"
 
 
-def test_a_drop_that_is_gone_is_not_needed_for_an_accepted_date(workplace: Workplace, drop: Callable[..., Path]) -> None:
+def test_a_drop_that_is_gone_is_not_needed_for_an_accepted_date(
+    workplace: Workplace, drop: Callable[..., Path]
+) -> None:
     first = take_in(workplace, drop(), D1)
 
     assert extract(workplace, None, D1) == {"batch_id": first["batch_id"], "state": "accepted"}

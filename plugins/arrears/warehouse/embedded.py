@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 from filelock import FileLock
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from arrears.errors import WarehouseError
 
@@ -113,14 +114,32 @@ class EmbeddedPostgres:
             if not (self.data / "PG_VERSION").exists():
                 self._initialise()
             self._refuse_other_major()
-            self._remove_stale_pid_file()
-            self._write_configuration()
-            log = self._base / "server.log"
-            done = self._run("pg_ctl", "start", "-w", "-t", "120", "-D", str(self.data), "-l", str(log))
-            server = self.running()
-            if done.returncode != 0 or server is None:
-                raise WarehouseError(f"The embedded PostgreSQL does not start: see the end of {log}.")
+            server = self._start_patiently()
+            if server is None:
+                raise WarehouseError(f"The embedded PostgreSQL does not start: see the end of {self._log}.")
             return server
+
+    @property
+    def _log(self) -> Path:
+        return self._base / "server.log"
+
+    # After kill -9 the old server and its children take a moment to be gone, with their memory, sockets and files.
+    @retry(
+        stop=stop_after_delay(30),
+        wait=wait_fixed(1),
+        retry=retry_if_result(lambda server: server is None),
+        retry_error_callback=lambda state: None,
+    )
+    def _start_patiently(self) -> Server | None:
+        self._remove_stale_pid_file()
+        self._write_configuration()
+        done = self._run("pg_ctl", "start", "-w", "-t", "120", "-D", str(self.data), "-l", str(self._log))
+        if done.returncode == 0:
+            return self.running()
+        said = self._log.read_text(encoding="utf-8", errors="replace")[-2000:] if self._log.exists() else ""
+        if any(words in said for words in ("still in use", "already exists", "Address already in use")):
+            return None
+        raise WarehouseError(f"The embedded PostgreSQL does not start: see the end of {self._log}.")
 
     def stop(self) -> bool:
         """Stops the server; False when it did not run."""
