@@ -20,6 +20,8 @@ from arrears.warehouse import bootstrap, connections
 from arrears.warehouse.embedded import EmbeddedPostgres, Server
 
 TEMPLATE = "arrears_template"
+# One name for every copy: dbt's parsed project holds the database's name, and another would have it parsed again.
+DATABASE = "arrears_test"
 
 
 def url(server: Server, user: str, database: str) -> str:
@@ -60,10 +62,15 @@ def server(session_home: Path) -> Iterator[Server]:
 def _template(server: Server, session_home: Path) -> str:
     """A database with roles, tables, seeds and empty marts, to be copied."""
     with pytest.MonkeyPatch.context() as patch:
-        _point_to(patch, server, session_home, TEMPLATE)
+        _point_to(patch, server, session_home, DATABASE)
         warehouse.ready()
         dbt.prepare()
     forget_settings()
+    with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [DATABASE])
+        admin.execute(
+            sql.SQL("alter database {} rename to {}").format(sql.Identifier(DATABASE), sql.Identifier(TEMPLATE))
+        )
     return TEMPLATE
 
 
@@ -101,15 +108,12 @@ class Workplace:
             return connection.execute(query.encode(), given).fetchall()
 
 
-_counter = iter(range(1_000_000))
-
-
 @pytest.fixture
 def workplace(
     _template: str, server: Server, session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Workplace]:
     """A copy of the prepared warehouse for one test; the settings point to it."""
-    database = f"arrears_test_{next(_counter)}"
+    database = DATABASE
     with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
         admin.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(database), sql.Identifier(_template))

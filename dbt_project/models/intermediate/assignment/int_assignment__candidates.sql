@@ -1,0 +1,107 @@
+{# What an account would bring, net of what it costs, with each recipient that may take it. The price is that of the tier in
+   force when the account is placed, at its age then; where the contract has no such tier, the contract's own. #}
+{{ config(pre_hook="{{ create_decision_tables() }}") }}
+with eligible as (
+    select * from {{ ref('int_assignment__loans_eligible') }}
+),
+
+terms as (
+    select * from {{ ref('stg_servicing__agency_contract_terms') }}
+),
+
+recovery_rates as (
+    select * from {{ ref('recovery_rates') }}
+),
+
+conversions as (
+    select * from {{ ref('int_assignment__currencies_converted') }}
+),
+
+placed as (
+    select
+        *,
+        coalesce(case when is_held then held_since_on end, work_on) as placed_on,
+        case
+            when is_held then greatest(days_past_due - ({{ as_of_date() }} - least(held_since_on, {{ as_of_date() }})), 0)
+            else days_past_due
+        end as days_past_due_when_placed
+    from eligible
+),
+
+tiers as (
+    select distinct on (placed.loan_id, placed.contract_id)
+        placed.loan_id,
+        placed.contract_id,
+        terms.commission_share,
+        terms.fixed_cost_amount
+    from placed
+    inner join terms
+        on
+            placed.contract_id = terms.contract_id
+            and placed.placed_on >= terms.starts_on
+            and placed.days_past_due_when_placed >= terms.age_from_days
+            and (terms.age_to_days is null or placed.days_past_due_when_placed <= terms.age_to_days)
+    order by placed.loan_id asc, placed.contract_id asc, terms.starts_on desc, terms.age_from_days desc
+),
+
+priced as (
+    select
+        placed.loan_id,
+        placed.borrower_id,
+        placed.group_key,
+        placed.agency_id,
+        placed.contract_id,
+        placed.recipient_kind,
+        placed.currency,
+        placed.held_agency_id,
+        placed.placed_on,
+        placed.is_held,
+        placed.bucket,
+        placed.arrears_amount,
+        recovery_rates.recovery_rate,
+        coalesce(placed.contract_currency, placed.currency) as cost_currency,
+        coalesce(tiers.commission_share, placed.commission_share) as commission_share,
+        coalesce(tiers.fixed_cost_amount, placed.fixed_cost_amount) as fixed_cost_amount
+    from placed
+    inner join recovery_rates
+        on
+            placed.bucket = recovery_rates.bucket
+            and placed.recipient_kind = recovery_rates.recipient_kind
+            and {{ as_of_date() }} >= recovery_rates.valid_from
+            and (recovery_rates.valid_to is null or {{ as_of_date() }} <= recovery_rates.valid_to)
+    left join tiers
+        on
+            placed.loan_id = tiers.loan_id
+            and placed.contract_id = tiers.contract_id
+),
+
+final as (
+    select
+        priced.loan_id,
+        priced.borrower_id,
+        priced.group_key,
+        priced.agency_id,
+        priced.contract_id,
+        priced.recipient_kind,
+        priced.currency,
+        priced.held_agency_id,
+        priced.placed_on,
+        priced.is_held,
+        cast(
+            priced.arrears_amount * priced.recovery_rate * (1 - priced.commission_share) * income.rate
+            - priced.fixed_cost_amount * cost.rate as numeric(20, 4)
+        ) as expected_net_amount,
+        'Bucket ' || priced.bucket || ': ' || round(priced.recovery_rate * 100, 1) || ' % of '
+        || round(priced.arrears_amount, 2) || ' ' || priced.currency || ' less commission of '
+        || round(priced.commission_share * 100, 1) || ' %'
+        || case
+            when priced.fixed_cost_amount > 0
+                then ' and ' || round(priced.fixed_cost_amount, 2) || ' ' || priced.cost_currency
+            else ''
+        end as reason
+    from priced
+    inner join conversions as income on priced.currency = income.currency
+    inner join conversions as cost on priced.cost_currency = cost.currency
+)
+
+select * from final
