@@ -1,0 +1,1 @@
+"""Made-up portfolios in the form of the servicing contract."""
