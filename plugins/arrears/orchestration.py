@@ -56,7 +56,7 @@ LONGEST_DAY = timedelta(hours=26)
 
 
 def as_of_date(context: Mapping[str, Any]) -> date:
-    """The business date of a run: the start of its data interval, in the business time zone.
+    """The business date of a run: that of its data interval, from midnight to midnight in the business time zone.
 
     Raises:
         UsageError: the run has no interval, or its logical date belongs to another one.
@@ -68,7 +68,9 @@ def as_of_date(context: Mapping[str, Any]) -> date:
             f"Run {context.get('run_id')} has no data interval, so no date: trigger it with a logical date, "
             "noon of the day after the date wanted."
         )
-    found = start.astimezone(get_settings().zone).date()
+    # Asked of the last instant, not of the start: where clocks go forward at midnight (Santiago, Cairo), Airflow gives
+    # a run made by hand the right end but an empty interval.
+    found = (end - timedelta(microseconds=1)).astimezone(get_settings().zone).date()
     logical: datetime | None = context.get("logical_date")
     # `airflow dags trigger --logical-date` takes the interval of the day it is typed on, whatever date was typed.
     if logical is not None and logical != start and not end <= logical < end + LONGEST_DAY:

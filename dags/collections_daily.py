@@ -1,0 +1,51 @@
+"""One run per business date D: extract, gate, build, decide, gate, export.
+
+The work is in `arrears.steps`: a task and `arrears step NAME --as-of D` call the same function. D is the start of the
+run's data interval in the business time zone; a run made by hand gets the day before its logical date, so give it
+noon of D+1 (`arrears run --as-of D` does that).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param, chain, dag, task
+
+from arrears.orchestration import BUSINESS_TIME_ZONE, DEFAULT_ARGS, PARAMS, TIME_LIMITS, run_step
+
+# Before any date that anybody will replay: a task that starts later than its run's date is skipped in silence.
+START = datetime(1970, 1, 1, tzinfo=UTC)
+MIDNIGHT = CronDataIntervalTimetable("0 0 * * *", timezone=BUSINESS_TIME_ZONE)
+QUEUES = Asset("collection_queues")
+STEPS = ("gate_raw", "build_marts", "gate_marts", "assign_agencies", "build_queues", "gate_queues", "publish")
+
+
+@dag(
+    schedule=MIDNIGHT,
+    start_date=START,
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    params={name: Param(None, type=["null", "string"], description=text) for name, text in PARAMS.items()},
+    tags=["collections"],
+    doc_md=__doc__,
+)
+def collections_daily() -> None:
+    @task(map_index_template="{{ task.op_kwargs['source'] }}", execution_timeout=TIME_LIMITS["extract"])
+    def extract(source: str, **context: Any) -> Any:
+        return run_step("extract", context, source=source)
+
+    @task
+    def step(name: str, **context: Any) -> Any:
+        return run_step(name, context)
+
+    def one(name: str, **more: Any) -> Any:
+        return step.override(task_id=name, execution_timeout=TIME_LIMITS[name], **more)(name)
+
+    chain(
+        extract.expand(source=one("list_sources")),
+        *[one(name) for name in STEPS],
+        one("export_queues", outlets=[QUEUES]),
+    )
+
+
+collections_daily()
