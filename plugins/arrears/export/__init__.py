@@ -1,0 +1,20 @@
+"""The daily export: each recipient's queue, whole or not at all, the same bytes whenever it is made.
+
+`stage` renders a day beside the visible exports, `differences` compares it with what is visible, `make_visible`
+switches.
+"""
+
+from arrears.export.manifest import code_version
+from arrears.export.staging import StagedExport, folder_name, stage
+from arrears.export.switching import differences, discard, find_staged, make_visible
+
+__all__ = [
+    "StagedExport",
+    "code_version",
+    "differences",
+    "discard",
+    "find_staged",
+    "folder_name",
+    "make_visible",
+    "stage",
+]

@@ -1,0 +1,63 @@
+"""Files and folders that survive a power cut, and one sentence where they cannot be written."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from arrears.errors import ExportError
+
+
+@contextmanager
+def synced(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, on disk when the block ends."""
+    with path.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts a folder's entries on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder with its parents, their entries on disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder and all in it; that it is gone already, or cannot go, is no fault here."""
+    with suppress(OSError):
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def in_one_sentence(folder: Path, doing: str) -> Iterator[None]:
+    """Turns what the operating system says into an ExportError: what could not be done, where, and why."""
+    try:
+        yield
+    except OSError as error:
+        # Arrow raises OSErrors without a strerror.
+        why = error.strerror or str(error).splitlines()[0]
+        raise ExportError(
+            f"{doing} {folder} failed: {why}; nothing became visible and earlier exports are as they were: "
+            f"make room or rights there and run the date again."
+        ) from error
