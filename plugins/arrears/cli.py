@@ -265,12 +265,15 @@ def db_url(as_json: AsJson = False) -> None:
 @app.command()
 def stop() -> None:
     """Stop the embedded database and whatever else runs for this ARREARS_HOME."""
+    from arrears.scheduling.serve import stop_services
     from arrears.warehouse.connections import embedded
 
+    stopped = stop_services()
     server = embedded()
-    if server is None:
+    if server is None and not stopped:
         raise UsageError("ARREARS_DATABASE_URL names a server that is not ours to stop.")
-    console.print("stopped" if server.stop() else "nothing was running")
+    stopped = (server is not None and server.stop()) or stopped
+    console.print("stopped" if stopped else "nothing was running")
 
 
 @app.command()

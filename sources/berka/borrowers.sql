@@ -22,6 +22,10 @@ final as (
         'Europe/Prague' as time_zone,
         'cs' as language,
         district.A2 as city,
+        -- The data does not know:
+        null as region, null as group_id, null as industry_code, null as income_amount, null as expense_amount,
+        null as income_currency, null as phone, null as email, null as street, null as postcode, null as legal_form,
+        null as national_id, null as national_id_source, null as lei,
         client._file,
         client._line
     from client

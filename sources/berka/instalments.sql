@@ -38,6 +38,7 @@ final as (
         0 as interest_amount,
         0 as fee_amount,
         0 as penalty_amount,
+        null as basis,  -- gross: the whole schedule
         _file,
         _line
     from numbered

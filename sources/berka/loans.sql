@@ -54,6 +54,13 @@ final as (
         false as is_green,
         case when payments.loan_id is null then 'active' else 'closed' end as status,
         coalesce(payments.paid_on, cast(dated.granted_on as varchar)) as status_on,
+        -- The data does not know:
+        null as project_id, null as available_until, null as reference_rate, null as margin_rate,
+        null as effective_rate, null as default_rate, null as default_after_days, null as called_on,
+        null as call_reason, null as refinances_loan_id, null as officer_id, null as origination_channel,
+        null as score_at_origination, null as default_probability_at_origination,
+        null as is_credit_impaired_at_origination, null as collateral_ratio_at_origination, null as is_syndicated,
+        null as syndicate_share,
         dated._file,
         dated._line
     from dated

@@ -40,6 +40,8 @@ final as (
         amount,
         'transfer' as channel,
         true as reduces_claim,
+        -- The data does not know:
+        null as component, null as reverses_transaction_id, null as agency_id, null as cleared_on,
         _file,
         _line
     from bookings

@@ -28,9 +28,8 @@ DAY = date(2026, 3, 31)
 TABLES = """
 drop table if exists working.collection_queue cascade;
 drop table if exists working.queue_contact_details cascade;
-drop view if exists working.stg_servicing__agencies cascade;
-create view working.stg_servicing__agencies as select agency_id, kind from versions.agencies;
-create table if not exists seeds.internal_teams (agency_id text);
+drop table if exists working.int_assignment__recipients cascade;
+create table working.int_assignment__recipients (agency_id text primary key, kind text);
 create table working.collection_queue (
     as_of_date date, work_on date, recipient_id text, rank integer, loan_id text, borrower_id text,
     party_borrower_id text, party_role text, action text, channel text, reason text, days_past_due integer,
@@ -51,14 +50,11 @@ def connection(workplace: Workplace) -> Iterator[psycopg.Connection]:
     """The pipeline's connection to a warehouse with an agency, a law firm, an internal team and an empty queue."""
     with workplace.connect(DAY) as opened:
         opened.execute(TABLES)
-        agencies = [("team", "internal"), ("aster", "agency"), ("cedar", "law_firm")]
-        for agency_id, kind in agencies:
-            opened.execute(
-                "insert into versions.agencies"
-                " (agency_id, name, kind, opened_on, _source, _batch_id, _known_from, _row_hash)"
-                " values (%s, %s, %s, '2020-01-01', 'contract', 'b', '0001-01-01', md5(%s)::uuid)",
-                [agency_id, agency_id, kind, agency_id],
-            )
+        opened.execute("insert into ops.portfolio values ('reporting_currency', 'EUR')")
+        opened.execute(
+            "insert into working.int_assignment__recipients values"
+            " ('team', 'internal'), ('aster', 'agency'), ('cedar', 'law_firm')"
+        )
         yield opened
         opened.rollback()
 
@@ -123,8 +119,10 @@ def test_a_line_of_the_house_reads_as_expected(connection: psycopg.Connection) -
 def test_amounts_have_the_decimals_of_their_currency(connection: psycopg.Connection) -> None:
     for rank, currency in enumerate(("EUR", "JPY", "KWD"), start=1):
         a_line(connection, loan_id=f"L{rank}", rank=rank, currency=currency, arrears_amount=Decimal("1234"))
+    made = lines(staged(connection))
 
-    assert [line["arrears_amount"] for line in lines(staged(connection))] == ["1234.00", "1234", "1234.000"]
+    assert [line["arrears_amount"] for line in made] == ["1234.00", "1234", "1234.000"]
+    assert {line["expected_net_amount"] for line in made} == {"-3.20"}  # in the reporting currency, EUR
 
 
 def test_an_agency_sees_less_than_the_house_and_a_law_firm_no_telephone(connection: psycopg.Connection) -> None:
@@ -207,7 +205,7 @@ def test_the_manifest_adds_up(connection: psycopg.Connection) -> None:
     made = staged(connection)
     manifest = json.loads((made.folder / "manifest.json").read_text())
 
-    assert list(manifest) == ["as_of_date", "batches", "code_version", "files", "gate", "totals"]
+    assert list(manifest) == ["as_of_date", "batches", "code_version", "files", "gate", "reporting_currency", "totals"]
     assert manifest["files"]["team/queue.csv"] == {
         "recipient_id": "team",
         "rows": 2,

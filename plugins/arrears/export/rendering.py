@@ -24,6 +24,7 @@ from arrears.export.writing import sha256_of, synced
 
 QUEUE, CONTACT = "collection_queue", "queue_contact_details"
 LINE = ("as_of_date", "recipient_id", "loan_id", "party_borrower_id", "party_role")
+IN_REPORTING_CURRENCY = ("expected_net_amount",)
 ROWS_A_GROUP = 100_000
 # Also with blanks before it, also in full width; a tab or a line break opens a formula by itself.
 FORMULA = r"^\s*[=+@＝＋－＠-]|^[\t\r\n]"
@@ -141,6 +142,8 @@ def _lines(
     return sql.SQL(
         "select {selected} from working.{queue} {join}"
         "left join seeds.currency_minor_units as units on {queue}.currency = units.currency "
+        "left join seeds.currency_minor_units as reporting_units on reporting_units.currency "
+        "= (select value from ops.portfolio where setting = 'reporting_currency') "
         "where {queue}.recipient_id = {recipient} "
         'order by {queue}.rank, {queue}.loan_id collate "C", {queue}.party_borrower_id collate "C"'
     ).format(selected=selected, queue=sql.Identifier(QUEUE), join=join, recipient=sql.Literal(recipient_id))
@@ -155,7 +158,8 @@ def _as_cell(column: Column) -> sql.Composable:
     value, kind = _source(column), column.data_type
     if kind.startswith("numeric"):
         if column.name.endswith("_amount"):
-            return sql.SQL("round({}, coalesce(units.minor_units, 2))").format(value)
+            units = "reporting_units" if column.name in IN_REPORTING_CURRENCY else "units"
+            return sql.SQL("round({}, coalesce({}, 2))").format(value, sql.Identifier(units, "minor_units"))
         return value
     if kind in ("integer", "bigint", "smallint"):
         return value

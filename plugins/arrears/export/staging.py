@@ -16,22 +16,18 @@ from arrears.export.policy import Policy, policies
 from arrears.export.rendering import Relations, relations, write_csv, write_parquet
 from arrears.export.writing import in_one_sentence, make_folder, remove, sync_folder, synced
 from arrears.settings import Settings
+from arrears.warehouse.bootstrap import kept
 
 STAGING = ".staging"
 REVISIONS = ".revisions"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 TAKEN_NAMES = ("manifest", "notices")
 
-# A team that a source lacks comes from the seed of internal teams (dbt's model of recipients joins the two).
+# dbt's model of recipients holds the internal teams that a source lacks, too.
 RECIPIENTS = """
 select queue.recipient_id, recipients.kind
 from (select distinct recipient_id from working.collection_queue) as queue
-left join (
-    select agency_id, kind from working.stg_servicing__agencies
-    union all
-    select agency_id, 'internal' from seeds.internal_teams
-    where agency_id not in (select agency_id from working.stg_servicing__agencies)
-) as recipients on queue.recipient_id = recipients.agency_id
+left join working.int_assignment__recipients as recipients on queue.recipient_id = recipients.agency_id
 order by queue.recipient_id collate "C"
 """
 
@@ -84,6 +80,7 @@ def stage(connection: psycopg.Connection, as_of_date: date, settings: Settings) 
                 "code_version": manifest.code_version(),
                 "files": files,
                 "gate": manifest.gate_result(connection, as_of_date),
+                "reporting_currency": kept(connection, "reporting_currency"),
                 "totals": _added_up(files),
             }
             rendered = manifest.render(content)

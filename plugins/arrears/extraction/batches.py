@@ -326,13 +326,11 @@ def known_on(table: Table, batch: Batch) -> sql.Composable:
     since = sql.Literal(BEFORE_ALL_TIME if batch.is_first else batch.batch_date) + sql.SQL("::date")
     if table.known_at is None:
         return since
-    known_at = sql.Identifier("rows", table.known_at)
+    known_at: sql.Composable = sql.Identifier("rows", table.known_at)
     if table.column(table.known_at).data_type == "timestamptz":
         zone = sql.Literal(get_settings().business_time_zone)
-        on = sql.SQL("cast({} at time zone {} as date)").format(known_at, zone)
-    else:
-        on = known_at
-    return sql.SQL("greatest({}, {})").format(since, on)
+        known_at = sql.SQL("cast({} at time zone {} as date)").format(known_at, zone)
+    return sql.SQL("greatest({}, {})").format(since, known_at)  # null: as the batch
 
 
 def _differences(

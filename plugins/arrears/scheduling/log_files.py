@@ -4,6 +4,7 @@ Airflow writes a task's log from the process that supervises it. In one process 
 process is sent to a file of ours, and while a task works to that task's file, in the form that the UI reads.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,22 @@ class LogStream:
         """Hands what was written to the system."""
         if self._file is not None:
             self._file.flush()
+
+
+class PrintedLines(io.TextIOBase):
+    """What is printed goes to a log: dbt and others print, and the terminal is for our own lines."""
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Appends; gives the count of characters."""
+        self._stream.write(text.encode())
+        return len(text)
+
+    def flush(self) -> None:
+        """Hands what was written to the system."""
+        self._stream.flush()
 
 
 # One for the process: structlog keeps the stream that a logger was first used with.

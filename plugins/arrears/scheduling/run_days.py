@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -22,7 +22,7 @@ from arrears import errors, warehouse
 from arrears.errors import ArrearsError, UsageError, WarehouseBusy
 from arrears.orchestration import DAG_ID
 from arrears.scheduling import airflow_home
-from arrears.scheduling.log_files import LogStream, logging_to
+from arrears.scheduling.log_files import LogStream, PrintedLines, logging_to
 from arrears.settings import get_settings
 
 if TYPE_CHECKING:
@@ -155,12 +155,13 @@ def _in_process(dag: "DAG", day: date, conf: Mapping[str, Any], report: Report, 
     manager.add_listener(watcher)
     previous = signal.getsignal(signal.SIGTERM)
     try:
-        run = dag.test(logical_date=logical, run_conf=dict(conf))
+        with redirect_stdout(PrintedLines(stream)):
+            run = dag.test(logical_date=logical, run_conf=dict(conf))
     finally:
         manager.pm.unregister(watcher)
         signal.signal(signal.SIGTERM, previous)  # Airflow's own would swallow it
         stream.to(run_log)
-        _say_when_it_began(logical, began)
+        _describe(logical, day, began)
     if watcher.error is not None:
         raise watcher.error
     states = {instance.task_id: instance.state for instance in run.get_task_instances()}
@@ -179,7 +180,8 @@ class _Watcher:
     def __init__(self, day: date, report: Report, stream: LogStream) -> None:
         from airflow.listeners import hookimpl
 
-        self.day, self.report, self.stream = day, report, stream
+        self.day, self.stream = day, stream
+        self._report, self._terminal = report, sys.stdout
         self.run_log = stream.path
         self.began = 0.0
         self.done = 0
@@ -195,7 +197,7 @@ class _Watcher:
         signal.signal(signal.SIGTERM, _stop)
         self.stream.to(_task_log(task_instance))
         self.began = time.monotonic()
-        self.report(TaskEvent(self.day, task_instance.task_id, _source(task_instance), "running"))
+        self._tell(TaskEvent(self.day, task_instance.task_id, _source(task_instance), "running"))
 
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
         """A task is done."""
@@ -226,7 +228,11 @@ class _Watcher:
     def _ended(self, task_instance: Any, state: Literal["done", "failed"], message: str | None) -> None:
         self.stream.to(self.run_log)
         seconds = time.monotonic() - self.began
-        self.report(TaskEvent(self.day, task_instance.task_id, _source(task_instance), state, seconds, message))
+        self._tell(TaskEvent(self.day, task_instance.task_id, _source(task_instance), state, seconds, message))
+
+    def _tell(self, event: TaskEvent) -> None:
+        with redirect_stdout(self._terminal):
+            self._report(event)
 
 
 def _give_up_what_follows(run_id: str) -> None:
@@ -331,16 +337,17 @@ def _unused_logical_date(day: date) -> datetime:
     return noon if latest is None else latest.astimezone(UTC) + timedelta(seconds=1)
 
 
-def _say_when_it_began(logical: datetime, began: datetime) -> None:
-    """`DAG.test` takes the logical date for the start; in the UI a run for 1998 would have taken decades."""
+def _describe(logical: datetime, day: date, began: datetime) -> None:
+    """Has the UI show a run's date and true duration: for the start, `DAG.test` took the logical date, decades ago."""
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
-    from sqlalchemy import update
+    from sqlalchemy import select
 
     with create_session() as session:
-        session.execute(
-            update(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.logical_date == logical).values(start_date=began)
-        )
+        run = session.scalar(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.logical_date == logical))
+        if run is not None:  # else it was stopped before it was made
+            run.start_date = began
+            run.note = f"as of {day}"
 
 
 def _through_scheduler(day: date, conf: Mapping[str, Any], report: Report) -> DayRun:
@@ -370,6 +377,7 @@ def _through_scheduler(day: date, conf: Mapping[str, Any], report: Report) -> Da
         run_after=logical,
         logical_date=logical,
         conf=dict(conf),
+        note=f"as of {day}",
     )
     seen: dict[tuple[str, int], str] = {}
     heard = time.monotonic()

@@ -129,6 +129,7 @@ def _placements(lending: Lending, repaying: Repaying, first: date, rng: np.rando
         ["cedar-suits", "aster-late", "birch-late"],
         "",
     )
+    contract = np.char.add(np.char.add(contract, "-"), loans["currency"].to_numpy()[rows].astype(str))
     # A project or an SME stays in the house; nobody holds more than its contract has room for.
     is_retail = ~np.isin(loans["product"].to_numpy()[rows], ("project_finance", "sme_term"))
     held = pd.Series(contract).groupby(contract).cumcount().to_numpy()

@@ -32,7 +32,7 @@ VERSION_COLUMNS = (
 )
 LOAD_COLUMNS = (("_row_hash", "uuid not null"), ("_file", "text"), ("_line", "bigint"))
 
-_SCHEMA_VERSION = "2"  # of this module: part of the fingerprint
+_SCHEMA_VERSION = "3"  # of this module: part of the fingerprint
 
 
 def _fingerprint() -> str:
@@ -59,7 +59,7 @@ def synchronise(connection: psycopg.Connection, tables: Contract) -> None:
     )
     connection.execute(
         """
-        grant select, insert on all tables in schema raw to arrears_pipeline;
+        grant select, insert, maintain on all tables in schema raw to arrears_pipeline;
         grant select, insert, update, delete, maintain on all tables in schema versions to arrears_pipeline;
         """
     )

@@ -1,5 +1,7 @@
-{# What an account would bring, net of what it costs, with each recipient that may take it. The price is that of the tier in
-   force when the account is placed, at its age then; where the contract has no such tier, the contract's own. #}
+{# What an account would bring, net of what it costs, with each recipient that may take it. The price is that of
+   the tier in force when the account is placed, at its age then; where the contract has no such tier, the
+   contract's own. An account stays with who holds it, under the contract it was placed under if that may still
+   have it. #}
 {{ config(pre_hook="{{ create_decision_tables() }}") }}
 with eligible as (
     select * from {{ ref('int_assignment__loans_eligible') }}
@@ -20,9 +22,10 @@ conversions as (
 placed as (
     select
         *,
-        coalesce(case when is_held then held_since_on end, work_on) as placed_on,
+        coalesce(case when is_held_under_contract then held_since_on end, work_on) as placed_on,
         case
-            when is_held then greatest(days_past_due - ({{ as_of_date() }} - least(held_since_on, {{ as_of_date() }})), 0)
+            when is_held_under_contract
+                then greatest(days_past_due - ({{ as_of_date() }} - least(held_since_on, {{ as_of_date() }})), 0)
             else days_past_due
         end as days_past_due_when_placed
     from eligible
@@ -55,7 +58,7 @@ priced as (
         placed.currency,
         placed.held_agency_id,
         placed.placed_on,
-        placed.is_held,
+        placed.is_held_under_contract,
         placed.bucket,
         placed.arrears_amount,
         recovery_rates.recovery_rate,
@@ -75,7 +78,7 @@ priced as (
             and placed.contract_id = tiers.contract_id
 ),
 
-final as (
+valued as (
     select
         priced.loan_id,
         priced.borrower_id,
@@ -86,13 +89,13 @@ final as (
         priced.currency,
         priced.held_agency_id,
         priced.placed_on,
-        priced.is_held,
+        priced.is_held_under_contract,
         cast(
-            priced.arrears_amount * priced.recovery_rate * (1 - priced.commission_share) * income.rate
-            - priced.fixed_cost_amount * cost.rate as numeric(20, 4)
+            priced.arrears_amount * priced.recovery_rate * (1 - priced.commission_share) * to_income.rate
+            - priced.fixed_cost_amount * to_cost.rate as numeric(20, 4)
         ) as expected_net_amount,
         'Bucket ' || priced.bucket || ': ' || round(priced.recovery_rate * 100, 1) || ' % of '
-        || round(priced.arrears_amount, 2) || ' ' || priced.currency || ' less commission of '
+        || round(priced.arrears_amount, 2) || ' ' || priced.currency || ', less commission of '
         || round(priced.commission_share * 100, 1) || ' %'
         || case
             when priced.fixed_cost_amount > 0
@@ -100,8 +103,29 @@ final as (
             else ''
         end as reason
     from priced
-    inner join conversions as income on priced.currency = income.currency
-    inner join conversions as cost on priced.cost_currency = cost.currency
+    inner join conversions as to_income on priced.currency = to_income.currency
+    inner join conversions as to_cost on priced.cost_currency = to_cost.currency
+),
+
+final as (
+    select
+        loan_id,
+        borrower_id,
+        group_key,
+        agency_id,
+        contract_id,
+        recipient_kind,
+        currency,
+        held_agency_id,
+        placed_on,
+        coalesce(agency_id = held_agency_id, false)
+        and row_number() over (
+            partition by loan_id, agency_id
+            order by is_held_under_contract desc, expected_net_amount desc, contract_id asc
+        ) = 1 as is_held,
+        expected_net_amount,
+        reason
+    from valued
 )
 
 select * from final

@@ -1,5 +1,6 @@
-{# What the solver must know of a contract. Placements count against the capacity until they are recalled, whatever has
-   become of the account; an earlier assignment counts while it stands. #}
+{# What the solver must know of a contract. Placements count against the capacity until they are recalled, whatever
+   has become of the account; an earlier assignment counts while it stands. Several days' runs may prepare one
+   working day (a weekend's), so what earlier ones gave for it counts against the daily intake. #}
 with contracts as (
     select * from {{ ref('int_assignment__contracts_open') }}
 ),
@@ -12,28 +13,24 @@ candidates as (
     select * from {{ ref('int_assignment__candidates') }}
 ),
 
-placed as (
-    select
-        contract_id,
-        loan_id
-    from holdings
-    where is_placement
-    union
-    select
-        contract_id,
-        loan_id
-    from candidates
-    where
-        is_held
-        and expected_net_amount > 0
-),
-
 held as (
     select
         contract_id,
-        count(*) as held_count
-    from placed
-    group by contract_id
+        loan_id,
+        cast(null as date) as placed_on
+    from holdings
+    where is_placement
+    union all
+    select
+        candidates.contract_id,
+        candidates.loan_id,
+        candidates.placed_on
+    from candidates
+    inner join holdings on candidates.loan_id = holdings.loan_id
+    where
+        not holdings.is_placement
+        and candidates.is_held
+        and candidates.expected_net_amount > 0
 ),
 
 final as (
@@ -42,10 +39,13 @@ final as (
         contracts.agency_id,
         contracts.capacity,
         contracts.daily_intake,
-        cast(coalesce(held.held_count, 0) as integer) as held_count,
+        cast(count(held.loan_id) as integer) as held_count,
+        cast(count(held.loan_id) filter (where held.placed_on >= contracts.work_on) as integer) as taken_in_count,
         contracts.minimum_share
     from contracts
     left join held on contracts.contract_id = held.contract_id
+    group by
+        contracts.contract_id, contracts.agency_id, contracts.capacity, contracts.daily_intake, contracts.minimum_share
 )
 
 select * from final

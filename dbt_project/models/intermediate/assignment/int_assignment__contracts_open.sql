@@ -1,5 +1,5 @@
-{# The contracts of recipients that are open on their working day, and in force on it. A contract that is not in force may
-   hold accounts, but nothing is placed under it and nothing stays. #}
+{# The contracts of recipients that are open on their working day, and in force on it. A contract that is not in
+   force may hold accounts, but nothing is placed under it and nothing stays. #}
 with recipients as (
     select * from {{ ref('int_assignment__recipients') }}
 ),

@@ -1,5 +1,6 @@
-{# The latest quotation on or before D of each pair. A pair is taken as it is quoted, else turned round, else through a base
-   that both currencies are quoted against: the one whose older quotation is the latest, ties by code. #}
+{# The latest quotation on or before D of each pair. A pair is taken as it is quoted, else turned round, else
+   through a base that both currencies are quoted against: the one whose older quotation is the latest, ties by
+   code. #}
 with quotations as (
     select * from {{ ref('stg_servicing__fx_rates') }}
 ),
@@ -83,7 +84,7 @@ ways as (
 final as (
     select distinct on (currencies.currency)
         currencies.currency,
-        ways.rate,
+        cast(ways.rate as numeric(28, 16)) as rate,
         ways.quoted_on,
         ways.through_currency
     from currencies

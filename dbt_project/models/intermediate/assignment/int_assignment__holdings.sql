@@ -1,5 +1,5 @@
-{# Who holds an account: its open placement, as the lender's system confirms it; else the assignment of the latest exported
-   day, unless the account was recalled since. #}
+{# Who holds an account: its open placement, as the lender's system confirms it; else the assignment of the latest
+   exported day, unless the account was recalled since. #}
 with placements as (
     select * from {{ ref('stg_servicing__placements') }}
 ),
@@ -29,7 +29,7 @@ standing as (
         assignments.assigned_on
     from assignments
     where
-        assignments.as_of_date = (select max(days.as_of_date) from assignments as days)
+        assignments.as_of_date = (select max(exported.as_of_date) from assignments as exported)
         and not exists (
             select 1
             from placements

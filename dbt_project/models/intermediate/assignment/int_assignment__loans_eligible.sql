@@ -1,5 +1,6 @@
-{# Who may take what, judged on the recipient's working day. An account that a placement holds was judged when it was placed:
-   growing older or larger does not take it away, but a lapsed licence, a conflict or the end of the contract does. #}
+{# Who may take what, judged on the recipient's working day. An account that a placement holds was judged when it
+   was placed: growing older or larger does not take it away, but a lapsed licence, a conflict or the end of the
+   contract does. #}
 with loans as (
     select * from {{ ref('int_assignment__loans_to_place') }}
 ),
@@ -48,7 +49,7 @@ final as (
         loans.bucket,
         contracts.work_on,
         holdings.held_since_on,
-        coalesce(holdings.contract_id = contracts.contract_id, false) as is_held,
+        coalesce(holdings.contract_id = contracts.contract_id, false) as is_held_under_contract,
         loans.days_past_due,
         contracts.commission_share,
         contracts.fixed_cost_amount,

@@ -1,5 +1,5 @@
-{# A suppression of one channel leaves the other channels open, so it does not keep a loan from being placed. Both ends are
-   included; without a loan it holds for all of the borrower's. #}
+{# A suppression of one channel leaves the other channels open, so it does not keep a loan from being placed. Both
+   ends are included; without a loan it holds for all of the borrower's. #}
 with loans as (
     select * from {{ ref('loan_delinquency') }}
 ),

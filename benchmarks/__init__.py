@@ -1,0 +1,1 @@
+"""Measured claims, each as a ratio to a named peer of the same run: `make bench`."""

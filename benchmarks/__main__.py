@@ -1,0 +1,21 @@
+"""`python -m benchmarks [NAME …]`: runs the benchmarks and prints their tables."""
+
+import sys
+
+from benchmarks import daily_run
+
+BENCHMARKS = {"daily_run": daily_run.main}
+
+
+def main() -> None:
+    """Runs the named benchmarks, or all."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        sys.exit(f"There is no benchmark {unknown[0]}: there are {', '.join(BENCHMARKS)}.")
+    for name in names:
+        print(f"\n## {name}\n")
+        BENCHMARKS[name]()
+
+
+main()

@@ -1,0 +1,1 @@
+"""What must be true of assignments and work queues before anybody receives them."""

@@ -1,0 +1,81 @@
+"""Signs and fineness of figures.
+
+Amounts are positive, the kind of the row gives the direction: the contract says so.
+"""
+
+import great_expectations.expectations as gxe
+
+from arrears.contract.servicing import Table
+from arrears.gate.batches import Loaded
+from expectations import rules
+from expectations.raw.from_contract import identity
+from expectations.rules import ExpectNoRows
+
+FIRST_YEAR, LAST_YEAR = "1900-01-01", "2200-12-31"
+
+
+def positive(column: str) -> gxe.ExpectColumnValuesToBeBetween:
+    """An amount above 0."""
+    meta = rules.row(f"{column}-positive", f"{column} is above 0.", f"{column} is {{value}}, not above 0")
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column, min_value=0, strict_min=True, meta=meta, description=meta["sentence"]
+    )
+
+
+def not_negative(column: str) -> gxe.ExpectColumnValuesToBeBetween:
+    """An amount or a count that may be 0."""
+    meta = rules.row(f"{column}-not-negative", f"{column} is not below 0.", f"{column} is {{value}}, below 0")
+    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=0, meta=meta, description=meta["sentence"])
+
+
+def plausible(column: str) -> gxe.ExpectColumnValuesToBeBetween:
+    """A date on which something can fall due; 0206 and 20026 are slips of the finger."""
+    meta = rules.row(
+        f"{column}-plausible",
+        f"{column} lies between {FIRST_YEAR} and {LAST_YEAR}.",
+        f"{column} is {{value}}, outside {FIRST_YEAR} to {LAST_YEAR}",
+    )
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column, min_value=FIRST_YEAR, max_value=LAST_YEAR, meta=meta, description=meta["sentence"]
+    )
+
+
+def as_fine_as_the_currency(table: Table, column: str, loaded: Loaded) -> ExpectNoRows:
+    """No amount is finer than its currency's minor unit: 10.005 EUR or 10.5 JPY cannot be paid.
+
+    Args:
+        table: loans, or a table with a loan_id, whose amounts are in the loan's currency.
+        column: the amount.
+        loaded: has the decimals by currency; an amount in another currency is not checked.
+    """
+    units = ", ".join(f"('{currency}', {digits})" for currency, digits in sorted(loaded.minor_units.items()))
+    # The loan's currency as delivered beside the row, else as known.
+    currencies = f"""
+            select
+                coalesce(beside.loan_id, known.loan_id) as loan_id,
+                upper(coalesce(beside.currency, known.currency)) as currency
+            from (
+                select loan_id, min(currency) as currency from raw.loans
+                where _batch_id in {loaded.batches_sql} and not _is_deleted group by loan_id
+            ) as beside
+            full outer join (
+                select loan_id, min(currency) as currency from versions.loans where _known_to is null group by loan_id
+            ) as known on beside.loan_id = known.loan_id"""
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        currencies as ({currencies}
+        ),
+        units as (select * from (values {units}) as unit (currency, digits))
+        select {identity(table)}, trim_scale(delivered.{column}) || ' ' || currencies.currency as detail
+        from delivered
+        inner join currencies on delivered.loan_id = currencies.loan_id
+        inner join units on currencies.currency = units.currency
+        where delivered.{column} <> round(delivered.{column}, units.digits)
+        """,
+        rules.row(
+            f"{column}-minor-unit",
+            f"{column} is no finer than its currency's minor unit.",
+            f"{column} is {{value}}, finer than the currency's minor unit",
+        ),
+    )

@@ -1,0 +1,19 @@
+"""What must be true of delivered charges."""
+
+import great_expectations as gx
+
+from arrears.contract.servicing import Table
+from arrears.gate.batches import Loaded
+from expectations.raw import amounts, from_contract
+
+
+def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
+    """The contract's rules, an amount above 0, a due date that can be."""
+    return gx.ExpectationSuite(
+        "raw.charges",
+        expectations=[
+            *from_contract.expectations(table, loaded),
+            amounts.positive("amount"),
+            amounts.plausible("due_on"),
+        ],
+    )

@@ -1,0 +1,171 @@
+"""What must be true of a delivery as a whole: nothing empty, nothing lost, nothing deleted by accident."""
+
+import great_expectations as gx
+
+from arrears.contract.servicing import Contract
+from arrears.gate.batches import Loaded
+from arrears.gate.thresholds import Thresholds
+from expectations import rules
+
+DELIVERIES = """
+select
+    tables.batch_id as _batch_id,
+    batches.source,
+    batches.batch_date,
+    batches.mode,
+    batches.is_first,
+    tables.table_name,
+    tables.is_delivered,
+    tables.row_count,
+    tables.deleted_count - coalesce(vanished_together.row_count, 0) as deleted_count,
+    tables.warnings,
+    last_drop.batch_date as last_date,
+    last_drop.row_count as last_row_count
+from ops.batch_tables as tables
+inner join ops.batches as batches on tables.batch_id = batches.batch_id
+left join ({vanished_together}) as vanished_together
+    on tables.batch_id = vanished_together.batch_id and tables.table_name = vanished_together.table_name
+left join lateral (
+    select earlier.batch_date, earlier_tables.row_count
+    from ops.batches as earlier
+    inner join ops.batch_tables as earlier_tables on earlier.batch_id = earlier_tables.batch_id
+    where earlier.source = batches.source and earlier.state = 'accepted' and earlier.mode = 'full'
+        and earlier.batch_date < batches.batch_date
+        and earlier_tables.table_name = tables.table_name and earlier_tables.is_delivered
+    order by earlier.batch_date desc
+    limit 1
+) as last_drop on true
+where tables.batch_id in {batches}
+"""
+
+
+# Rows that are gone because their loan is (their borrower, where they have no loan) are not lost for themselves.
+VANISHED_TOGETHER = """
+select gone._batch_id as batch_id, '{table}' as table_name, count(*) as row_count
+from raw.{table} as gone
+inner join versions.{table} as known
+    on {same_key} and gone._source = known._source and known._known_to is null
+inner join raw.{parents} as parent
+    on known.{parent}_id = parent.{parent}_id and gone._batch_id = parent._batch_id and parent._is_deleted
+where gone._batch_id in {batches} and gone._is_deleted{hangs}
+group by gone._batch_id
+"""
+
+
+def query(loaded: Loaded, thresholds: Thresholds, tables: Contract) -> str:
+    """One row per batch and contract table: what it brought, beside the last accepted full drop that had the table.
+
+    `deleted_count` leaves out rows that vanished together with their loan, unless not a single row may vanish.
+    """
+    together = []
+    for name in sorted(loaded.shrunk_tables - {"loans", "borrowers"}):
+        if thresholds.of("deletions", name).share == 0:
+            continue
+        table = tables[name]
+        same_key = " and ".join(f"gone.{column} = known.{column}" for column in table.primary_key)
+        parents = [parent for parent in ("loan", "borrower") if f"{parent}_id" in table.column_names]
+        for parent in parents:
+            hangs = " and known.loan_id is null" if parent == "borrower" and "loan" in parents else ""
+            together.append(
+                VANISHED_TOGETHER.replace("{table}", name)
+                .replace("{same_key}", same_key)
+                .replace("{parents}", f"{parent}s")
+                .replace("{parent}", parent)
+                .replace("{hangs}", hangs)
+            )
+    union = " union all ".join(together) or (
+        "select cast(null as text) as batch_id, cast(null as text) as table_name, cast(null as bigint) as row_count"
+    )
+    counted = (
+        f"select batch_id, table_name, sum(row_count) as row_count from ({union}) as parts"
+        " group by batch_id, table_name"
+    )
+    return DELIVERIES.replace("{vanished_together}", counted).replace("{batches}", loaded.batches_sql)
+
+
+def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
+    """Rules on the delivered files of the loaded batches."""
+    # A lender's first day may have no booking yet; a table that only grows never becomes empty again.
+    required = ", ".join(f"'{name}'" for name in loaded.required_tables if name not in loaded.growing_tables)
+    growing = ", ".join(f"'{name}'" for name in loaded.required_tables if name in loaded.growing_tables)
+    key = "delivered._batch_id, delivered.table_name"
+    return gx.ExpectationSuite(
+        "raw.deliveries",
+        expectations=[
+            rules.rows_are_due("The batch says what it brought."),
+            rules.no_rows(
+                f"""
+                with delivered as (select * from {{batch}})
+                select {key}, delivered.table_name || ' has no rows' as detail
+                from delivered
+                where delivered.row_count = 0 and delivered.mode = 'full'
+                    and (
+                        delivered.table_name in ({required})
+                        or (delivered.table_name in ({growing}) and delivered.last_row_count > 0)
+                    )
+                """,
+                rules.table("required-not-empty", "Every required table has rows."),
+            ),
+            rules.no_rows(
+                f"""
+                with delivered as (select * from {{batch}})
+                select {key},
+                    delivered.table_name || ' has ' || delivered.row_count || ' rows, ' || delivered.last_row_count
+                    || ' in the last drop of ' || delivered.last_date as detail
+                from delivered
+                left join ({thresholds.sql("row_count_fall")}) as threshold
+                    on threshold.table_name = delivered.table_name
+                left join ({thresholds.sql("row_count_fall")}) as usual on usual.table_name = '*'
+                where delivered.mode = 'full' and delivered.is_delivered
+                    and delivered.last_row_count - delivered.row_count
+                    > delivered.last_row_count * coalesce(threshold.share, usual.share)
+                    and delivered.last_row_count - delivered.row_count
+                    >= coalesce(threshold.minimum_count, usual.minimum_count)
+                """,
+                rules.table("row-count-fall", "No table falls beyond its threshold against the last full drop."),
+            ),
+            rules.no_rows(
+                f"""
+                with delivered as (select * from {{batch}})
+                select {key},
+                    delivered.table_name || ' is missing, it was delivered on ' || delivered.last_date
+                    || '; nothing of it is deleted' as detail
+                from delivered
+                where delivered.mode = 'full' and not delivered.is_delivered and delivered.last_date is not null
+                """,
+                rules.table("table-missing", "A table once delivered is in every later full drop."),
+                severity="warning",
+            ),
+            rules.no_rows(
+                refused_deletions(thresholds),
+                rules.table("deletions", "Deletions of a table stay within its threshold."),
+                severity="warning",
+            ),
+            rules.no_rows(
+                f"""
+                with delivered as (select * from {{batch}})
+                select {key}, delivered.table_name || ' has ' || (delivered.warnings ->> 0) as detail
+                from delivered
+                where jsonb_array_length(delivered.warnings) > 0
+                """,
+                rules.table("columns", "The columns delivered are those of the contract."),
+                severity="warning",
+            ),
+        ],
+    )
+
+
+def refused_deletions(thresholds: Thresholds) -> str:
+    """SQL of the deliveries whose deletions lie beyond the threshold: nothing of those tables is deleted."""
+    return f"""
+        with delivered as (select * from {{batch}})
+        select delivered._batch_id, delivered.table_name,
+            delivered.table_name || ' lacks ' || delivered.deleted_count
+            || ' known rows of ' || delivered.last_row_count
+            || '; nothing of it is deleted' as detail
+        from delivered
+        left join ({thresholds.sql("deletions")}) as threshold on threshold.table_name = delivered.table_name
+        left join ({thresholds.sql("deletions")}) as usual on usual.table_name = '*'
+        where delivered.deleted_count > coalesce(delivered.last_row_count, 0) * coalesce(threshold.share, usual.share)
+            and delivered.deleted_count >= coalesce(threshold.minimum_count, usual.minimum_count)
+    """

@@ -1,0 +1,147 @@
+"""What must be true of delivered bookings."""
+
+import great_expectations as gx
+
+from arrears.contract.servicing import Table
+from arrears.gate.batches import Loaded
+from expectations import rules
+from expectations.raw import amounts, from_contract
+from expectations.raw.from_contract import identity
+from expectations.rules import ExpectNoRows
+
+
+def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
+    """The contract's rules, those on amounts, and those on reversals and waivers."""
+    return gx.ExpectationSuite(
+        "raw.transactions",
+        expectations=[
+            *from_contract.expectations(table, loaded),
+            amounts.positive("amount"),
+            amounts.plausible("effective_on"),
+            amounts.as_fine_as_the_currency(table, "amount", loaded),
+            _waiver_names_a_component(table),
+            _reversal_names_a_booking(table, loaded),
+            _reversal_is_whole(table, loaded),
+            _reversal_is_not_reversed(table, loaded),
+            _booking_is_reversed_once(table, loaded),
+        ],
+    )
+
+
+def _waiver_names_a_component(table: Table) -> ExpectNoRows:
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}})
+        select {identity(table)} from delivered
+        where delivered.kind = 'waiver' and delivered.component is null
+        """,
+        rules.row("waiver-component", "A waiver says which component it waives.", "the waiver names no component"),
+    )
+
+
+def _with_reversals(loaded: Loaded) -> str:
+    """CTEs: delivered; reversals, those among them; bookings, what they may name: as known, else as delivered.
+
+    The version known first is the one in force, so a booking known already is taken from there.
+    """
+    return f"""
+        with delivered as (select * from {{batch}}),
+        reversals as (select * from delivered where kind = 'reversal'),
+        bookings as (
+            select known._source, known.transaction_id, known.loan_id, known.kind, known.amount
+            from versions.transactions as known
+            inner join reversals
+                on known.transaction_id = reversals.reverses_transaction_id and known._source = reversals._source
+            where known._known_to is null
+            union
+            select beside._source, beside.transaction_id, beside.loan_id, beside.kind, beside.amount
+            from raw.transactions as beside
+            inner join reversals
+                on beside.transaction_id = reversals.reverses_transaction_id and beside._source = reversals._source
+            where beside._batch_id in {loaded.batches_sql} and not beside._is_deleted
+                and not exists (
+                    select 1 from versions.transactions as known
+                    where known.transaction_id = beside.transaction_id and known._source = beside._source
+                        and known._known_to is null
+                )
+        )"""
+
+
+def _reversal_names_a_booking(table: Table, loaded: Loaded) -> ExpectNoRows:
+    """A booking that could not be read is delivered all the same: the reversal follows from that finding."""
+    return rules.no_rows(
+        f"""{_with_reversals(loaded)}
+        select {identity(table, "reversals")}, coalesce(reversals.reverses_transaction_id, 'no booking') as detail
+        from reversals
+        left join bookings
+            on reversals.reverses_transaction_id = bookings.transaction_id and reversals._source = bookings._source
+                and reversals.loan_id = bookings.loan_id
+        where bookings.transaction_id is null
+        and not exists (
+            select 1 from quarantine.rows as held
+            where held.batch_id in {loaded.batches_sql} and held.stage = 'extract'
+                and held.table_name = 'transactions'
+                and held.key ->> 'transaction_id' = reversals.reverses_transaction_id
+        )
+        """,
+        rules.row(
+            "reversal-known",
+            "A reversal names a known booking of its loan.",
+            "it reverses {value}, which is no known booking of this loan",
+        ),
+    )
+
+
+def _reversal_is_whole(table: Table, loaded: Loaded) -> ExpectNoRows:
+    return rules.no_rows(
+        f"""{_with_reversals(loaded)}
+        select {identity(table, "reversals")},
+            trim_scale(reversals.amount) || ' of ' || trim_scale(bookings.amount) || ' booked in '
+            || bookings.transaction_id as detail
+        from reversals
+        inner join bookings
+            on reversals.reverses_transaction_id = bookings.transaction_id and reversals._source = bookings._source
+        where reversals.amount <> bookings.amount
+        """,
+        rules.row("reversal-whole", "A reversal takes back the whole amount.", "it reverses {value}"),
+    )
+
+
+def _reversal_is_not_reversed(table: Table, loaded: Loaded) -> ExpectNoRows:
+    return rules.no_rows(
+        f"""{_with_reversals(loaded)}
+        select {identity(table, "reversals")}, bookings.transaction_id as detail
+        from reversals
+        inner join bookings
+            on reversals.reverses_transaction_id = bookings.transaction_id and reversals._source = bookings._source
+        where bookings.kind = 'reversal'
+        """,
+        rules.row("reversal-of-reversal", "No reversal is reversed.", "it reverses the reversal {value}"),
+    )
+
+
+def _booking_is_reversed_once(table: Table, loaded: Loaded) -> ExpectNoRows:
+    """The reversal that was known, or booked, first stands; the others are findings."""
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        reversals as (
+            select
+                delivered.*,
+                row_number() over (
+                    partition by delivered._source, delivered.reverses_transaction_id
+                    order by delivered.booked_at nulls last, delivered.transaction_id collate "C", delivered._row_hash
+                ) as place
+            from delivered
+            where delivered.kind = 'reversal' and delivered.reverses_transaction_id is not null
+        )
+        select {identity(table, "reversals")}, reversals.reverses_transaction_id as detail
+        from reversals
+        left join versions.transactions as known
+            on reversals.reverses_transaction_id = known.reverses_transaction_id and reversals._source = known._source
+                and known.kind = 'reversal' and known._known_to is null
+                and known.transaction_id <> reversals.transaction_id
+        where known.transaction_id is not null or reversals.place > 1
+        """,
+        rules.row("reversal-once", "A booking is reversed once.", "{value} is reversed already"),
+    )

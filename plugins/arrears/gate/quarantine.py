@@ -1,0 +1,395 @@
+"""Rows kept out: written with place and reason, what follows from them, and closed once a later delivery mended them.
+
+Everything here works inside the caller's transaction and may be done again with the same outcome: a finding's id is a
+hash of what was found, and what a gate found for the same batches before is replaced.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from hashlib import sha256
+
+import psycopg
+from psycopg import sql
+
+from arrears.contract.servicing import Contract, Table
+from arrears.gate.batches import Loaded
+from arrears.gate.checking import Found
+from arrears.gate.verdict import KEYS_KEPT, Result
+
+# What holds for every finding of the raw gate: the row's key as text (accept() leaves rows out by it), the row as it
+# stands in raw, and the loan it bears on; a row of no loan bears on all loans of its borrower.
+INSERT_RAW = """
+insert into quarantine.rows (
+    finding_id, as_of_date, stage, source, table_name, batch_id, suite, rule, reason, severity,
+    loan_id, borrower_id, key, row_data, file, line, opened_on
+)
+select
+    found.finding_id,
+    %(as_of_date)s,
+    'raw',
+    rows._source,
+    {table_name},
+    rows._batch_id,
+    found.suite,
+    found.rule,
+    found.reason,
+    found.severity,
+    {loan_id},
+    {borrower_id},
+    {key},
+    to_jsonb(rows),
+    rows._file,
+    rows._line,
+    batches.batch_date
+from pg_temp.gate_found as found
+inner join raw.{table} as rows
+    on found.batch_id = rows._batch_id and found.key = {key} and found.row_hash is not distinct from rows._row_hash
+inner join ops.batches as batches on rows._batch_id = batches.batch_id
+{known}
+where found.table_name = {table_name}
+on conflict (finding_id) do nothing
+"""
+
+REFUSED = """
+insert into quarantine.rows (
+    finding_id, as_of_date, stage, source, table_name, batch_id, suite, rule, reason, severity,
+    key, row_data, opened_on
+)
+select
+    encode(sha256(convert_to(
+        concat_ws(chr(31), rows._batch_id, {table_name}, 'deletions', cast({key} as text)), 'UTF8'
+    )), 'hex'),
+    %(as_of_date)s, 'raw', rows._source, {table_name}, rows._batch_id, 'raw.deliveries', 'deletions', {reason},
+    'warning', {key}, to_jsonb(rows), batches.batch_date
+from raw.{table} as rows
+inner join ops.batches as batches on rows._batch_id = batches.batch_id
+where rows._batch_id = any(%(batches)s) and rows._is_deleted
+on conflict (finding_id) do nothing
+"""
+
+# Keys of a table that are quarantined in these batches and will not be known otherwise: not known before, and, where a
+# line could not be read, not delivered by another line.
+HELD_KEYS = """
+insert into pg_temp.gate_held_keys (key_value, is_raw)
+select findings.key ->> {parent_key}, bool_or(findings.stage = 'raw')
+from quarantine.rows as findings
+where findings.batch_id = any(%(batches)s) and findings.table_name = {parent_name}
+    and findings.stage in ('extract', 'raw') and findings.key ->> {parent_key} is not null
+group by findings.key ->> {parent_key}
+"""
+STILL_KNOWN = """
+delete from pg_temp.gate_held_keys as held
+using versions.{parent} as known
+where known.{parent_column} = held.key_value and known._known_to is null
+"""
+WELL_DELIVERED = """
+delete from pg_temp.gate_held_keys as held
+using raw.{parent} as beside
+where not held.is_raw and beside.{parent_column} = held.key_value
+    and beside._batch_id = any(%(batches)s) and not beside._is_deleted
+"""
+FOLLOWING = """
+insert into quarantine.rows (
+    finding_id, as_of_date, stage, source, table_name, batch_id, suite, rule, reason, severity,
+    loan_id, borrower_id, key, row_data, file, line, opened_on
+)
+select
+    encode(sha256(convert_to(
+        concat_ws(chr(31), rows._batch_id, {table_name}, {rule}, cast({key} as text), cast(rows._row_hash as text)),
+        'UTF8'
+    )), 'hex'),
+    %(as_of_date)s, 'raw', rows._source, {table_name}, rows._batch_id, {suite}, {rule},
+    concat({column_name}, ' ', rows.{column}, ' names a row of ', {parent_name}, ' that is quarantined itself'),
+    'warning',
+    {loan_id}, {borrower_id}, {key}, to_jsonb(rows), rows._file, rows._line, batches.batch_date
+from raw.{table} as rows
+inner join pg_temp.gate_held_keys as held on rows.{column} = held.key_value
+inner join ops.batches as batches on rows._batch_id = batches.batch_id
+where rows._batch_id = any(%(batches)s) and not rows._is_deleted
+    and not exists (
+        select 1 from quarantine.rows as bad
+        where bad.batch_id = rows._batch_id and bad.table_name = {table_name} and bad.stage = 'raw' and bad.key = {key}
+    )
+on conflict (finding_id) do nothing
+returning key
+"""
+
+CLOSE = """
+update quarantine.rows as findings set
+    closed_on = greatest(batches.batch_date, findings.opened_on),
+    closed_by = batches.batch_id
+from ops.batches as batches
+inner join ops.batch_tables as tables on batches.batch_id = tables.batch_id
+where batches.batch_id = %(batch)s and batches.mode = 'full' and tables.is_delivered
+    and findings.source = batches.source and findings.table_name = tables.table_name
+    and findings.stage in ('extract', 'raw') and findings.batch_id <> batches.batch_id and findings.closed_on is null
+"""
+
+# Rows that cannot be read belong to the lender's own file where that is not in contract form; such a finding is
+# closed by the next full batch of its source.
+CLOSE_OUTSIDE = """
+update quarantine.rows as findings set
+    closed_on = greatest(batches.batch_date, findings.opened_on),
+    closed_by = batches.batch_id
+from ops.batches as batches
+where batches.batch_id = %(batch)s and batches.mode = 'full'
+    and findings.source = batches.source and findings.stage = 'extract'
+    and not findings.table_name = any(%(tables)s)
+    and findings.batch_id <> batches.batch_id and findings.closed_on is null
+"""
+
+
+def key_json(table: Table, alias: str) -> sql.Composable:
+    """SQL of a row's key: its primary key's columns as text, and nothing else."""
+    pairs = sql.SQL(", ").join(
+        sql.SQL("{}, cast({} as text)").format(sql.Literal(column), sql.Identifier(alias, column))
+        for column in table.primary_key
+    )
+    return sql.SQL("jsonb_build_object({})").format(pairs)
+
+
+def write_raw(
+    connection: psycopg.Connection, as_of_date: date, loaded: Loaded, found: Sequence[Found], tables: Contract
+) -> list[Result]:
+    """Replaces what the raw gate found in these batches; gives the results of what follows from other findings.
+
+    Rows that break several rules have a finding for each. A deletion that is refused names no loan: what was known
+    before protects as it did.
+    """
+    batches = {"batches": loaded.batch_ids, "as_of_date": as_of_date}
+    connection.execute("delete from quarantine.rows where batch_id = any(%(batches)s) and stage = 'raw'", batches)
+    _copy(connection, [one for one in found if one.scope == "row"], tables)
+    for name in sorted({one.table for one in found if one.scope == "row"}):
+        connection.execute(_insert(tables[name]), batches)
+    following: list[Result] = []
+    for name in sorted(loaded.deletions_refused):
+        table = tables[name]
+        reason = "the row is gone from the drop, and more are than may be: nothing is deleted"
+        if name not in loaded.deletions_beyond:
+            reason = "the row is gone from the drop, but so are too many that it refers to: nothing is deleted"
+        refused = connection.execute(
+            sql.SQL(REFUSED).format(
+                table=sql.Identifier(name),
+                table_name=sql.Literal(name),
+                key=key_json(table, "rows"),
+                reason=sql.Literal(reason),
+            ),
+            batches,
+        ).rowcount
+        if name not in loaded.deletions_beyond:
+            following.append(_not_deleted(name, refused))
+    return following + _following(connection, loaded, batches, tables)
+
+
+def _not_deleted(table: str, count: int) -> Result:
+    return Result(
+        suite="raw.deliveries",
+        expectation="follows_from_deletions",
+        rule=f"deletions {table}",
+        scope="table",
+        severity="warning",
+        is_passed=False,
+        checked_count=count,
+        failed_count=count,
+        sentence="Rows that refer to a table of which nothing is deleted are not deleted either.",
+        failing_keys=({"found": f"{table} keeps {count} rows that are gone from the drop"},),
+    )
+
+
+def _copy(connection: psycopg.Connection, found: Iterable[Found], tables: Contract) -> None:
+    connection.execute("drop table if exists pg_temp.gate_found")
+    connection.execute(
+        "create temporary table gate_found (finding_id text, table_name text, batch_id text, row_hash uuid, key jsonb,"
+        " suite text, rule text, severity text, reason text) on commit drop"
+    )
+    with connection.cursor() as cursor, cursor.copy("copy pg_temp.gate_found from stdin") as copy:
+        for one in found:
+            identity = one.identity
+            key = {column: _text(identity[column]) for column in tables[one.table].primary_key}
+            batch_id, row_hash = identity["_batch_id"], identity.get("_row_hash")
+            content = [batch_id, one.table, one.rule, key, None if row_hash is None else str(row_hash)]
+            copy.write_row(
+                [
+                    content_hash(content),
+                    one.table,
+                    batch_id,
+                    row_hash,
+                    json.dumps(key),
+                    one.suite,
+                    one.rule,
+                    one.severity,
+                    one.reason,
+                ]
+            )
+    connection.execute("analyze pg_temp.gate_found")
+
+
+def content_hash(content: Sequence[object]) -> str:
+    """The id of a finding: what was found, where; never when."""
+    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _text(value: object) -> str:
+    """A key's value as PostgreSQL writes it in text, in a session that says ISO dates and UTC."""
+    return str(value)
+
+
+def _insert(table: Table) -> sql.Composed:
+    loan_id, borrower_id, known = _bears_on(table)
+    return sql.SQL(INSERT_RAW).format(
+        table=sql.Identifier(table.name),
+        table_name=sql.Literal(table.name),
+        key=key_json(table, "rows"),
+        loan_id=loan_id,
+        borrower_id=borrower_id,
+        known=known,
+    )
+
+
+def _bears_on(table: Table) -> tuple[sql.Composable, sql.Composable, sql.Composable]:
+    """SQL of the loan and the borrower that a raw row bears on, and the join they need.
+
+    A deletion holds the key alone: what it bears on is taken from the version that was known.
+    """
+    columns = [column for column in ("loan_id", "borrower_id") if column in table.column_names]
+    if not columns:
+        return sql.SQL("cast(null as text)"), sql.SQL("cast(null as text)"), sql.SQL("")
+    same = sql.SQL(" and ").join(
+        sql.SQL("{} = {}").format(sql.Identifier("rows", column), sql.Identifier("known", column))
+        for column in table.primary_key
+    )
+    known = sql.SQL(
+        "left join versions.{} as known on rows._is_deleted and known._source = rows._source"
+        " and known._known_to is null and {}"
+    ).format(sql.Identifier(table.name), same)
+    values = {column: sql.SQL("coalesce(rows.{0}, known.{0})").format(sql.Identifier(column)) for column in columns}
+    loan_id = values.get("loan_id", sql.SQL("cast(null as text)"))
+    borrower_id = values.get("borrower_id", sql.SQL("cast(null as text)"))
+    if "loan_id" in values:
+        borrower_id = sql.SQL("case when {} is null then {} end").format(loan_id, borrower_id)
+    return loan_id, borrower_id, known
+
+
+def _following(
+    connection: psycopg.Connection, loaded: Loaded, batches: Mapping[str, object], tables: Contract
+) -> list[Result]:
+    """Quarantines rows that refer to rows quarantined in these batches, parents before children."""
+    connection.execute("drop table if exists pg_temp.gate_held_keys")
+    connection.execute("create temporary table gate_held_keys (key_value text, is_raw boolean) on commit drop")
+    results = []
+    for table, column, parent in _references_in_order(tables):
+        if table.name not in loaded.tables:
+            continue
+        suite, rule = f"raw.{table.name}", f"{column}-held"
+        loan_id, borrower_id = _bears_on_delivered(table)
+        names: dict[str, sql.Composable] = {
+            "parent": sql.Identifier(parent.name),
+            "parent_name": sql.Literal(parent.name),
+            "parent_key": sql.Literal(parent.primary_key[0]),
+            "parent_column": sql.Identifier(parent.primary_key[0]),
+            "table": sql.Identifier(table.name),
+            "table_name": sql.Literal(table.name),
+            "column": sql.Identifier(column),
+            "column_name": sql.Literal(column),
+            "rule": sql.Literal(rule),
+            "suite": sql.Literal(suite),
+            "key": key_json(table, "rows"),
+            "loan_id": loan_id,
+            "borrower_id": borrower_id,
+        }
+        if not _fill_held_keys(connection, names, batches):
+            continue
+        rows = connection.execute(sql.SQL(FOLLOWING).format(**names), batches).fetchall()
+        if rows:
+            keys = sorted((row[0] for row in rows), key=json.dumps)
+            results.append(
+                Result(
+                    suite=suite,
+                    expectation=f"follows_from_quarantine({column})",
+                    rule=rule,
+                    scope="row",
+                    severity="warning",
+                    is_passed=False,
+                    checked_count=len(rows),
+                    failed_count=len(rows),
+                    sentence=f"{column} names no row that is quarantined itself; such rows wait with it.",
+                    failing_keys=tuple(keys[:KEYS_KEPT]),
+                )
+            )
+    return results
+
+
+def _fill_held_keys(
+    connection: psycopg.Connection, names: Mapping[str, sql.Composable], batches: Mapping[str, object]
+) -> bool:
+    """Whether any key of the parent table is held; which ones stands in pg_temp.gate_held_keys."""
+    connection.execute("truncate pg_temp.gate_held_keys")
+    if connection.execute(sql.SQL(HELD_KEYS).format(**names), batches).rowcount == 0:
+        return False
+    connection.execute("analyze pg_temp.gate_held_keys")
+    for left_over in (STILL_KNOWN, WELL_DELIVERED):
+        connection.execute(sql.SQL(left_over).format(**names), batches)
+    return connection.execute("select 1 from pg_temp.gate_held_keys limit 1").fetchone() is not None
+
+
+def _bears_on_delivered(table: Table) -> tuple[sql.Composable, sql.Composable]:
+    null = sql.SQL("cast(null as text)")
+    has_loan, has_borrower = "loan_id" in table.column_names, "borrower_id" in table.column_names
+    borrower = sql.SQL("case when rows.loan_id is null then rows.borrower_id end" if has_loan else "rows.borrower_id")
+    return sql.SQL("rows.loan_id") if has_loan else null, borrower if has_borrower else null
+
+
+def _references_in_order(tables: Contract) -> list[tuple[Table, str, Table]]:
+    """Every reference of the contract, after those of the table that it names; a reversal's to its booking last."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        for column in tables[name].columns:
+            if column.references and column.references != name:
+                visit(column.references)
+        order.append(name)
+
+    for name in tables:
+        visit(name)
+    found = [
+        (tables[name], column.name, tables[column.references])
+        for name in order
+        for column in tables[name].columns
+        if column.references
+    ]
+    if "transactions" in tables:
+        bookings = tables["transactions"]
+        found.append((bookings, "reverses_transaction_id", bookings))
+    return found
+
+
+def close_mended(connection: psycopg.Connection, batch_id: str, tables: Contract) -> int:
+    """Closes the findings of earlier batches in the tables that a full batch delivers; gives how many.
+
+    What is still wrong was found again in this batch and is a finding of its own.
+    """
+    closed = connection.execute(CLOSE, {"batch": batch_id}).rowcount
+    return closed + connection.execute(CLOSE_OUTSIDE, {"batch": batch_id, "tables": list(tables)}).rowcount
+
+
+def held_shares(connection: psycopg.Connection, loaded: Loaded) -> list[tuple[str, str, int, int]]:
+    """Batch, table, rows with a finding of their own (unreadable ones included), rows delivered.
+
+    Rows that only follow from another finding, and deletions, count no row as wrong.
+    """
+    return connection.execute(
+        """
+        select tables.batch_id, tables.table_name, count(distinct (findings.key, findings.line)), max(tables.row_count)
+        from ops.batch_tables as tables
+        inner join quarantine.rows as findings
+            on tables.batch_id = findings.batch_id and tables.table_name = findings.table_name
+        where tables.batch_id = any(%s) and findings.stage in ('extract', 'raw')
+            and findings.rule <> 'deletions' and findings.rule not like '%%-held'
+        group by tables.batch_id, tables.table_name
+        order by tables.batch_id, tables.table_name
+        """,
+        [loaded.batch_ids],
+    ).fetchall()

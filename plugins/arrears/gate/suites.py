@@ -1,0 +1,75 @@
+"""Which suites a gate runs, and on which rows. Imports `expectations`, so Great Expectations is loaded first."""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from datetime import date
+
+from arrears.contract.servicing import Contract, Table
+from arrears.gate import engine
+from arrears.gate.batches import Loaded
+from arrears.gate.checking import Check
+from arrears.gate.thresholds import Thresholds
+
+WORKING = "working"
+MARTS = ("loan_delinquency", "portfolio_at_risk", "loan_risk_score")
+QUEUES = ("agency_assignment", "collection_queue")
+
+
+def raw(loaded: Loaded, thresholds: Thresholds, tables: Contract) -> list[Check]:
+    """The suite of the deliveries, and one for each table that has new, changed or vanished rows in them."""
+    engine.load()
+    from expectations.raw import deletions, deliveries
+
+    checks = [
+        Check(
+            deliveries.suite(loaded, thresholds),
+            deliveries.query(loaded, thresholds, tables),
+            "deliveries",
+            ("table_name",),
+        )
+    ]
+    for table in tables.values():
+        if table.name in loaded.tables:
+            checks.append(_of_table(table, loaded))
+        # Where deletions are refused as a whole, none needs a reason of its own.
+        if table.only_grows and table.name in loaded.shrunk_tables - loaded.deletions_refused:
+            checks.append(
+                Check(
+                    deletions.suite(table, loaded),
+                    _rows(table, loaded, "_is_deleted"),
+                    table.name,
+                    ("_batch_id", "_row_hash", *table.primary_key),
+                )
+            )
+    return checks
+
+
+def _of_table(table: Table, loaded: Loaded) -> Check:
+    """The table's own module where it has one, else the contract's rules alone."""
+    from expectations.raw import from_contract
+
+    own = importlib.util.find_spec(f"expectations.raw.{table.name}")
+    suite = importlib.import_module(f"expectations.raw.{table.name}").suite if own else from_contract.suite
+    return Check(
+        suite(table, loaded),
+        _rows(table, loaded, "not _is_deleted"),
+        table.name,
+        ("_batch_id", "_row_hash", *table.primary_key),
+    )
+
+
+def _rows(table: Table, loaded: Loaded, which: str) -> str:
+    return f"select * from raw.{table.name} where _batch_id in {loaded.batches_sql} and {which}"
+
+
+def built(names: Sequence[str], stage: str, as_of_date: date) -> list[Check]:
+    """The suites on what dbt built for a date, whole tables: a row of another date is a finding."""
+    engine.load()
+    checks = []
+    for name in names:
+        module = importlib.import_module(f"expectations.{stage}.{name}")
+        checks.append(
+            Check(module.suite(WORKING, as_of_date), f"select * from {WORKING}.{name}", name, tuple(module.KEY))
+        )
+    return checks

@@ -1,0 +1,85 @@
+"""The gate's thresholds and the currencies' minor units, from the seeds of domain quality.
+
+Read from the seeds' files, not from the warehouse: the raw gate comes before dbt has run for the first time.
+"""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from types import MappingProxyType
+
+from arrears.errors import UsageError
+from arrears.settings import CHECKOUT
+
+SEEDS = CHECKOUT / "dbt_project/seeds/quality"
+THRESHOLDS = SEEDS / "gate_thresholds.csv"
+MINOR_UNITS = SEEDS / "currency_minor_units.csv"
+
+ANY_TABLE = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A count is beyond it when it is more than `share` (0..1) of all rows and at least `minimum_count`."""
+
+    share: Decimal
+    minimum_count: int
+
+    def is_exceeded(self, count: int, of: int) -> bool:
+        """Whether `count` rows of `of` are beyond it."""
+        return count >= self.minimum_count and count > self.share * of
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The thresholds in force on one date."""
+
+    by_kind: Mapping[str, Mapping[str, Threshold]]
+
+    def of(self, kind: str, table: str) -> Threshold:
+        """The table's own threshold of a kind, else the one for any table."""
+        tables = self.by_kind[kind]
+        return tables.get(table, tables[ANY_TABLE])
+
+    def sql(self, kind: str) -> str:
+        """A relation with table_name, share, minimum_count of one kind, for a query."""
+        rows = ", ".join(
+            f"('{table}', cast({threshold.share} as numeric), {threshold.minimum_count})"
+            for table, threshold in sorted(self.by_kind[kind].items())
+        )
+        return f"select * from (values {rows}) as thresholds (table_name, share, minimum_count)"
+
+
+def thresholds(as_of_date: date) -> Thresholds:
+    """The thresholds in force at the end of a date.
+
+    Raises:
+        UsageError: a line of the seed is not what it must be, or a kind has none for any table; names file and line.
+    """
+    by_kind: dict[str, dict[str, Threshold]] = {}
+    with THRESHOLDS.open(encoding="utf-8", newline="") as file:
+        for line, row in enumerate(csv.DictReader(file), start=2):
+            try:
+                starts, ends = date.fromisoformat(row["valid_from"]), row["valid_to"]
+                if starts > as_of_date or (ends and date.fromisoformat(ends) < as_of_date):
+                    continue
+                threshold = Threshold(Decimal(row["share"]), int(row["minimum_count"]))
+                by_kind.setdefault(row["threshold"], {})[row["table_name"]] = threshold
+            except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+                raise UsageError(f"{THRESHOLDS.name} line {line}: {error}; mend the seed.") from error
+    for kind in ("row_findings", "deletions", "row_count_fall"):
+        if ANY_TABLE not in by_kind.get(kind, {}):
+            raise UsageError(
+                f"{THRESHOLDS.name} has no row of {kind} for table {ANY_TABLE} in force on {as_of_date}: add one."
+            )
+    return Thresholds(MappingProxyType(by_kind))
+
+
+@cache
+def minor_units() -> Mapping[str, int]:
+    """Decimals by ISO 4217 currency."""
+    with MINOR_UNITS.open(encoding="utf-8", newline="") as file:
+        return MappingProxyType({row["currency"]: int(row["minor_units"]) for row in csv.DictReader(file)})

@@ -1,0 +1,375 @@
+"""Faults in what dbt and the solver built: each is made in the working tables after the build and must be caught.
+
+The day is 2026-03-31 of the clean portfolio; L11 and L02 are among the loans given to agency A1.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from arrears import steps
+from arrears.errors import GateBlocked
+from arrears.gate import run_gate
+from arrears.gate.verdict import Stage
+from arrears.warehouse.connections import connect
+from arrears.warehouse.embedded import Server
+from tests import conftest
+from tests.defects.gate_warehouse import FIRST
+
+TEMPLATE = "arrears_built_template"
+STEPS = ("build_marts", "gate_marts", "assign_agencies", "build_queues")
+
+
+@pytest.fixture(scope="session")
+def _template(_template: str, server: Server, session_home: conftest.Path) -> str:
+    """The clean portfolio's day, built up to the queues, to be copied."""
+    with psycopg.connect(conftest.url(server, "postgres", "postgres"), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(TEMPLATE), sql.Identifier(_template))
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        conftest._point_to(patch, server, session_home, TEMPLATE)
+        patch.setattr(steps, "owner_kind", "process")
+        for name in STEPS:
+            steps.run(name, FIRST, run_id="test")
+        conftest.forget_settings()
+    return TEMPLATE
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltDefect:
+    """A statement that breaks the built day, and the rule that must find it."""
+
+    name: str
+    stage: Stage
+    statement: str
+    suite: str
+    rule: str
+    outcome: Literal["row", "block", "warning"]
+    held_loans: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def _suppress(borrower: str, kind: str = "cease_contact", channel: str = "null") -> str:
+    return (
+        "insert into versions.suppressions (suppression_id, borrower_id, kind, channel, starts_on, _source, _batch_id,"
+        f" _known_from, _row_hash) values ('N', '{borrower}', '{kind}', {channel}, '2026-01-01', 'contract', 'b',"
+        " '0001-01-01', gen_random_uuid())"
+    )
+
+
+DEFECTS = (
+    BuiltDefect(
+        "arrears that are not the sum of their components",
+        "marts",
+        "update working.loan_delinquency set arrears_fee_amount = arrears_fee_amount + 1 where loan_id = 'L11'",
+        "marts.loan_delinquency",
+        "arrears-add-up",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a bucket that does not fit",
+        "marts",
+        "update working.loan_delinquency set bucket = '360+' where loan_id = 'L11'",
+        "marts.loan_delinquency",
+        "bucket-fits",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "days counted from another date",
+        "marts",
+        "update working.loan_delinquency set days_past_due = days_past_due + 1 where loan_id = 'L11'",
+        "marts.loan_delinquency",
+        "days-from-oldest-unpaid",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "negative arrears",
+        "marts",
+        "update working.loan_delinquency set arrears_amount = -1, arrears_principal_amount = -1,"
+        " arrears_interest_amount = 0, arrears_fee_amount = 0, arrears_penalty_amount = 0 where loan_id = 'L11'",
+        "marts.loan_delinquency",
+        "arrears_amount-not-negative",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a loan lost on the way",
+        "marts",
+        "delete from working.loan_delinquency where loan_id = 'L11'",
+        "marts.loan_delinquency",
+        "loans-complete",
+        "block",
+    ),
+    BuiltDefect(
+        "a row of another day",
+        "marts",
+        "update working.loan_delinquency set as_of_date = as_of_date - 1 where loan_id = 'L11'",
+        "marts.loan_delinquency",
+        "as-of-date",
+        "block",
+    ),
+    BuiltDefect(
+        "fees added to every loan",
+        "marts",
+        "update working.loan_delinquency set arrears_fee_amount = arrears_fee_amount + 1",
+        "marts.loan_delinquency",
+        "row-findings",
+        "block",
+    ),
+    BuiltDefect(
+        "a score outside its scorecard",
+        "marts",
+        "update working.loan_risk_score set score = 99999 where loan_id = 'L11'",
+        "marts.loan_risk_score",
+        "score-range",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a loan without a score",
+        "marts",
+        "delete from working.int_risk__loans_scored where loan_id = 'L11'",
+        "marts.loan_risk_score",
+        "scores-complete",
+        "block",
+    ),
+    BuiltDefect(
+        "a balance counted twice",
+        "marts",
+        "update working.portfolio_at_risk set balance_amount = balance_amount * 2",
+        "marts.portfolio_at_risk",
+        "balances-add-up",
+        "block",
+    ),
+    BuiltDefect(
+        "a suppression that the models overlooked",
+        "queues",
+        _suppress("B11"),
+        "queues.agency_assignment",
+        "not-suppressed",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a channel that is suppressed",
+        "queues",
+        _suppress("B11", channel="'letter'"),
+        "queues.collection_queue",
+        "not-suppressed",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a loan held back and assigned all the same",
+        "queues",
+        "update working.loan_delinquency set held_back_reason = 'a reason' where loan_id = 'L11'",
+        "queues.agency_assignment",
+        "loan-workable",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a recipient without a licence",
+        "queues",
+        "update versions.borrowers set country = 'FR' where borrower_id = 'B11'",
+        "queues.agency_assignment",
+        "licence",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "a recipient in conflict",
+        "queues",
+        "update versions.agency_conflicts set borrower_id = 'B11'",
+        "queues.agency_assignment",
+        "no-conflict",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "more accounts than the contract holds",
+        "queues",
+        "update working.int_assignment__contracts_open set capacity = 2 where contract_id = 'V1'",
+        "queues.agency_assignment",
+        "capacity",
+        "block",
+    ),
+    BuiltDefect(
+        "a loan in two queues",
+        "queues",
+        "insert into working.collection_queue select (jsonb_populate_record(lines,"
+        ' \'{"recipient_id": "A2", "rank": 99}\')).* from working.collection_queue as lines where loan_id = \'L11\'',
+        "queues.collection_queue",
+        "one-queue",
+        "block",
+    ),
+    BuiltDefect(
+        "a line lost on the way",
+        "queues",
+        "delete from working.collection_queue where loan_id = 'L11'",
+        "queues.collection_queue",
+        "totals",
+        "block",
+    ),
+    BuiltDefect(
+        "an amount changed on the way",
+        "queues",
+        "update working.collection_queue set arrears_amount = arrears_amount + 1 where loan_id = 'L11'",
+        "queues.collection_queue",
+        "totals",
+        "block",
+    ),
+    BuiltDefect(
+        "a line to a stranger",
+        "queues",
+        "update working.collection_queue set party_borrower_id = 'B01' where loan_id = 'L11'",
+        "queues.collection_queue",
+        "party",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "an unknown channel",
+        "queues",
+        "update working.collection_queue set channel = 'pigeon' where loan_id = 'L11'",
+        "queues.collection_queue",
+        "channel-values",
+        "row",
+        ("L11",),
+    ),
+    BuiltDefect(
+        "nobody has work",
+        "queues",
+        "delete from working.collection_queue; delete from working.agency_assignment;"
+        " update working.assignment_run set assigned_count = 0, objective_amount = 0",
+        "queues.collection_queue",
+        "rows-due",
+        "warning",
+    ),
+)
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=str)
+def test_a_built_defect_is_caught(defect: BuiltDefect, workplace: conftest.Workplace) -> None:
+    with connect() as connection:
+        for statement in defect.statement.split("; "):
+            connection.execute(statement.encode())
+
+    verdict = run_gate(defect.stage, FIRST)
+
+    failed = {(result.suite, result.rule) for result in verdict.failures}
+    assert (defect.suite, defect.rule) in failed, [result.told for result in verdict.failures]
+    assert verdict.is_blocked == (defect.outcome == "block"), [result.told for result in verdict.failures]
+    if defect.outcome == "row":
+        found = workplace.rows(
+            "select distinct loan_id, opened_on, closed_on - opened_on from quarantine.rows where rule = %s",
+            defect.rule,
+        )
+        assert found == [(loan, FIRST, 1) for loan in defect.held_loans]
+
+
+@pytest.mark.parametrize("stage", ["marts", "queues"])
+def test_a_clean_day_has_no_findings(stage: Stage, workplace: conftest.Workplace) -> None:
+    verdict = run_gate(stage, FIRST)
+
+    assert [result.told for result in verdict.failures] == []
+    assert workplace.value("select count(*) from quarantine.rows") == 0
+
+
+def _queue_of(workplace: conftest.Workplace) -> Callable[[str], object]:
+    return lambda loan: workplace.value(
+        "select (select count(*) from working.collection_queue where loan_id = %s)"
+        " + (select count(*) from working.agency_assignment where loan_id = %s)"
+        " + (select count(*) from working.queue_contact_details where loan_id = %s)",
+        loan,
+        loan,
+        loan,
+    )
+
+
+def test_a_held_loan_leaves_the_queues_and_the_rest_goes_out(workplace: conftest.Workplace) -> None:
+    lines = _queue_of(workplace)
+    assert lines("L11") == lines("L02") == 3
+    with connect() as connection:
+        connection.execute(_suppress("B11").encode())
+
+    verdict = run_gate("queues", FIRST)
+
+    verdict.raise_if_blocked()
+    assert (lines("L11"), lines("L02")) == (0, 3)
+    assert workplace.value("select held_back_reason from working.loan_delinquency where loan_id = 'L11'") == (
+        "queues gate, agency_assignment: the borrower is under cease_contact"
+    )
+    assert verdict.warnings[0] == (
+        "queues.agency_assignment not-suppressed (expect_no_rows) failed for 1 of 13 rows, first loan_id=L11"
+    )
+
+
+def test_a_gate_run_again_finds_the_same_and_leaves_the_same(workplace: conftest.Workplace) -> None:
+    with connect() as connection:
+        connection.execute(_suppress("B11").encode())
+
+    def state() -> object:
+        return [
+            workplace.rows(query)
+            for query in (
+                "select * from quarantine.rows order by finding_id",
+                "select * from ops.gate_results where stage = 'queues' order by suite, rule",
+                "select * from working.collection_queue order by recipient_id, rank",
+                "select * from working.loan_delinquency order by loan_id",
+            )
+        ]
+
+    run_gate("queues", FIRST)
+    before = state()
+    run_gate("queues", FIRST)
+
+    assert state() == before
+
+
+def test_a_fault_mended_before_the_gate_runs_again_holds_nothing(workplace: conftest.Workplace) -> None:
+    with connect() as connection:
+        connection.execute(_suppress("B11").encode())
+    run_gate("queues", FIRST)
+    with connect() as connection:
+        connection.execute("delete from versions.suppressions where suppression_id = 'N'")
+
+    verdict = run_gate("queues", FIRST)
+
+    assert verdict.failures == ()
+    assert _queue_of(workplace)("L11") == 3
+    assert workplace.value("select held_back_reason from working.loan_delinquency where loan_id = 'L11'") is None
+
+
+def test_a_loan_held_by_the_marts_gate_is_no_candidate(workplace: conftest.Workplace) -> None:
+    with connect() as connection:
+        connection.execute("update working.loan_delinquency set bucket = '360+' where loan_id = 'L11'")
+
+    run_gate("marts", FIRST)
+
+    assert workplace.value("select count(*) from working.int_assignment__candidates where loan_id = 'L11'") == 0
+
+
+def test_a_blocked_queue_says_what_when_and_what_next(workplace: conftest.Workplace) -> None:
+    del workplace
+    with connect() as connection:
+        connection.execute("delete from working.collection_queue where loan_id = 'L11'")
+
+    with pytest.raises(GateBlocked) as blocked:
+        run_gate("queues", FIRST).raise_if_blocked()
+
+    # A1 was given five loans: 330 + 445 + 440 + 440 + 225.
+    assert str(blocked.value) == (
+        "The queues gate blocked 2026-03-31: queues.collection_queue totals (expect_no_rows) failed for 1 of 12 rows,"
+        " first A1 has 4 loans with 1550.0000 EUR, assigned are 5 with 1880.0000: see `arrears status --as-of 2026-03-31`."
+    )
