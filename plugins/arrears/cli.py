@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -120,6 +121,14 @@ class _Progress:
             complaints.print(f"{event.as_of_date}  {name:<24} {event.state:<7} {took}")
 
 
+def _command() -> str:
+    """How this program is called for this home, to be pasted into a shell."""
+    home = os.environ.get("ARREARS_HOME")
+    given = f"ARREARS_HOME={shlex.quote(home)} " if home else ""
+    program = Path(sys.argv[0])
+    return given + str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
+
+
 def _print_findings(found: Any) -> None:
     table = Table(title=f"{found.as_of_date}: accounts by bucket", title_justify="left")
     for heading in ("bucket", "currency", "accounts", "arrears"):
@@ -128,18 +137,20 @@ def _print_findings(found: Any) -> None:
         table.add_row(bucket, currency, f"{count:,}", f"{arrears:,.2f}")
     console.print(table)
     queues = Table(title="Queues", title_justify="left")
-    for heading in ("recipient", "accounts", "expected net"):
+    for heading in ("recipient", "accounts", f"expected net, {found.reporting_currency}"):
         queues.add_column(heading, justify="left" if heading == "recipient" else "right")
     for recipient, count, net in found.queues:
         queues.add_row(recipient, f"{count:,}", f"{net:,.2f}")
     console.print(queues)
     held = f", {found.held_back_loans} loans held back" if found.held_back_loans else ""
-    console.print(f"Gate: {found.gate_passed} expectations passed, {found.gate_failed} failed{held}.", soft_wrap=True)
+    warned = f", {found.gate_warned} warned" if found.gate_warned else ""
+    failed = f", {found.gate_failed} failed for single rows" if found.gate_failed else ""
+    console.print(f"Gate: {found.gate_passed} expectations passed{warned}{failed}{held}.", soft_wrap=True)
     console.print(f"Export: {found.exports}", soft_wrap=True)
     console.print(f"Data docs: {found.data_docs}", soft_wrap=True)
-    console.print(
-        'Marts: `arrears sql "select * from marts.collection_queue limit 5"`, or `arrears db-url`', soft_wrap=True
-    )
+    query = '"select * from marts.collection_queue limit 5"'
+    console.print(f"Marts: {_command()} sql {query}", soft_wrap=True)
+    console.print(f"       {_command()} db-url  (for a BI tool)", soft_wrap=True)
     if found.held_back_loans:
         complaints.print(
             f"warning: rows were quarantined and {found.held_back_loans} loans are held back from the queues of "

@@ -195,6 +195,7 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
 
     settings = get_settings()
     with connect(day.as_of) as connection:
+        _finish_interrupted_export(connection, day.as_of)
         staged = export.stage(connection, day.as_of, settings)
         last = connection.execute(
             "select revision, state, manifest_sha256 from ops.exports where as_of_date = %s and state <> 'replaced'"
@@ -242,15 +243,30 @@ def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
         revision, manifest_sha256 = intended
         staged = export.find_staged(day.as_of, manifest_sha256, settings)
         export.make_visible(staged, replace_revision=revision - 1 if revision > 1 else None)
-        connection.execute(
-            "update ops.exports set state = 'replaced' where as_of_date = %s and revision < %s and state = 'done'",
-            [day.as_of, revision],
-        )
-        connection.execute(
-            "update ops.exports set state = 'done', done_at = now() where as_of_date = %s and revision = %s",
-            [day.as_of, revision],
-        )
+        _say_exported(connection, day.as_of, revision)
     return {"exported": 1, "revision": revision, "folder": str(settings.exports / day.as_of.isoformat())}
+
+
+def _finish_interrupted_export(connection: psycopg.Connection, as_of: date) -> None:
+    """Where a run was killed between the rename and its record, the visible export is done: say so now."""
+    from arrears.export import manifest
+
+    intended = connection.execute(
+        "select revision, manifest_sha256 from ops.exports where as_of_date = %s and state = 'intended'", [as_of]
+    ).fetchone()
+    if intended is not None and manifest.sha256_of(get_settings().exports / as_of.isoformat()) == intended[1]:
+        _say_exported(connection, as_of, intended[0])
+
+
+def _say_exported(connection: psycopg.Connection, as_of: date, revision: int) -> None:
+    connection.execute(
+        "update ops.exports set state = 'replaced' where as_of_date = %s and revision < %s and state = 'done'",
+        [as_of, revision],
+    )
+    connection.execute(
+        "update ops.exports set state = 'done', done_at = now() where as_of_date = %s and revision = %s",
+        [as_of, revision],
+    )
 
 
 FUNCTIONS: Mapping[str, Callable[[Day, int], Any]] = {

@@ -10,6 +10,7 @@ import psycopg
 
 from arrears.settings import get_settings
 from arrears.steps import STEPS
+from arrears.warehouse.bootstrap import kept
 from arrears.warehouse.connections import connect
 
 
@@ -61,8 +62,10 @@ class Findings:
     buckets: list[tuple[str, str, int, Decimal]]
     queues: list[tuple[str, int, Decimal]]
     gate_passed: int
+    gate_warned: int
     gate_failed: int
     held_back_loans: int
+    reporting_currency: str
     exports: str
     data_docs: str
 
@@ -141,7 +144,9 @@ def findings(as_of: date) -> Findings:
             [as_of],
         ).fetchall()
         gate = connection.execute(
-            "select count(*) filter (where is_passed), count(*) filter (where not is_passed)"
+            "select count(*) filter (where is_passed),"
+            " count(*) filter (where not is_passed and severity <> 'critical'),"
+            " count(*) filter (where not is_passed and severity = 'critical')"
             " from ops.gate_results where as_of_date = %s",
             [as_of],
         ).fetchone()
@@ -152,7 +157,9 @@ def findings(as_of: date) -> Findings:
             [tuple(row) for row in queues],
             gate[0],
             gate[1],
+            gate[2],
             _held_back(connection, as_of),
+            kept(connection, "reporting_currency") or "",
             str(settings.exports / as_of.isoformat()),
             str(settings.data_docs / "index.html"),
         )

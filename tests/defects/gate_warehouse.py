@@ -19,14 +19,14 @@ class GateWarehouse:
         self.folder = folder
         self._count = 0
 
-    def deliver(self, drop: Drop, day: date) -> str:
+    def deliver(self, drop: Drop, day: date, source: str = "contract") -> str:
         """Extracts a drop for a day; gives the batch's id."""
         self._count += 1
         folder = write_drop(self.folder / f"drop-{self._count}", drop)
         with connect() as connection:
-            sources.portfolio(connection, "contract")
+            sources.portfolio(connection, source)
             loaded = batches.extract(
-                connection, sources.load_source("contract"), folder, day, run_id="test", may_replace=True
+                connection, sources.load_source(source), folder, day, run_id="test", may_replace=True
             )
         return str(loaded["batch_id"])
 

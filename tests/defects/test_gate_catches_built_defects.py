@@ -27,16 +27,18 @@ STEPS = ("build_marts", "gate_marts", "assign_agencies", "build_queues")
 @pytest.fixture(scope="session")
 def _template(_template: str, server: Server, session_home: conftest.Path) -> str:
     """The clean portfolio's day, built up to the queues, to be copied."""
+    # dbt's parsed project holds the database's name, so the day is built under the name that every test's copy has.
+    place = sql.Identifier(conftest.DATABASE)
     with psycopg.connect(conftest.url(server, "postgres", "postgres"), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(TEMPLATE), sql.Identifier(_template))
-        )
-    with pytest.MonkeyPatch.context() as patch:
-        conftest._point_to(patch, server, session_home, TEMPLATE)
-        patch.setattr(steps, "owner_kind", "process")
-        for name in STEPS:
-            steps.run(name, FIRST, run_id="test")
-        conftest.forget_settings()
+        admin.execute(sql.SQL("create database {} template {}").format(place, sql.Identifier(_template)))
+        with pytest.MonkeyPatch.context() as patch:
+            conftest._point_to(patch, server, session_home, conftest.DATABASE)
+            patch.setattr(steps, "owner_kind", "process")
+            for name in STEPS:
+                steps.run(name, FIRST, run_id="test")
+            conftest.forget_settings()
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [conftest.DATABASE])
+        admin.execute(sql.SQL("alter database {} rename to {}").format(place, sql.Identifier(TEMPLATE)))
     return TEMPLATE
 
 
@@ -371,5 +373,6 @@ def test_a_blocked_queue_says_what_when_and_what_next(workplace: conftest.Workpl
     # A1 was given five loans: 330 + 445 + 440 + 440 + 225.
     assert str(blocked.value) == (
         "The queues gate blocked 2026-03-31: queues.collection_queue totals (expect_no_rows) failed for 1 of 12 rows,"
-        " first A1 has 4 loans with 1550.0000 EUR, assigned are 5 with 1880.0000: see `arrears status --as-of 2026-03-31`."
+        " first A1 has 4 loans with 1550.0000 EUR, assigned are 5 with 1880.0000:"
+        " see `arrears status --as-of 2026-03-31`."
     )

@@ -282,6 +282,21 @@ def test_a_kill_between_intent_and_switch_is_rolled_forward(workplace: Workplace
     assert [path.name for path in workplace.exports.iterdir()] == ["2026-03-31"]
 
 
+def test_a_kill_between_switch_and_its_record_is_recorded_by_the_next_run(
+    workplace: Workplace, drop: Callable[..., Path]
+) -> None:
+    run_day(drop(), D)
+    before = bytes_below(workplace.exports)
+    with workplace.connect() as connection:
+        connection.execute("update ops.exports set state = 'intended', done_at = null")
+
+    done = run_day(drop(), D)
+
+    assert done["publish"]["is_unchanged"]
+    assert bytes_below(workplace.exports) == before
+    assert workplace.rows("select revision, state from ops.exports") == [(1, "done")]
+
+
 def test_borrowers_without_a_required_value_hold_their_loans_back(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:

@@ -1,6 +1,7 @@
 """The raw gate on a real PostgreSQL: what becomes known, what is held, what is closed, what blocks."""
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from arrears import gate
 from arrears.errors import GateBlocked
 from arrears.extraction import batches
-from arrears.gate import checking
+from arrears.gate import checking, thresholds
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
@@ -290,3 +291,49 @@ def test_the_pipeline_may_not_rewrite_what_was_delivered(warehouse: GateWarehous
     with connect() as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("delete from raw.loans")
     assert warehouse.rows("select count(*) from raw.loans") == [(20,)]
+
+
+def test_what_refers_to_a_loan_that_is_not_deleted_is_not_deleted_either(
+    warehouse: GateWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = tmp_path / "gate_thresholds.csv"  # so small a portfolio would be blocked for its row counts before
+    seed.write_text(thresholds.THRESHOLDS.read_text().replace("row_count_fall,*,0.20,20", "row_count_fall,*,0.20,1000"))
+    monkeypatch.setattr(thresholds, "THRESHOLDS", seed)
+    drop = clean_drop()
+    # Twelve of twenty loans are gone, with all that hangs on them: more than one in twenty, and more than ten.
+    gone = {f"L{number:02}" for number in range(9, 21)}
+    for table, rows in drop.items():
+        drop[table] = [row for row in rows if row.get("loan_id") not in gone]
+
+    verdict = warehouse.judge(drop, SECOND)
+
+    told = {(result.rule, key["found"]) for result in verdict.failures for key in result.failing_keys}
+    assert ("deletions", "loans lacks 12 known rows of 20; nothing of it is deleted") in told
+    # 12 instalments for each of the twelve loans.
+    assert ("deletions instalments", "instalments keeps 144 rows that are gone from the drop") in told
+    assert not verdict.is_blocked
+    assert verdict.held_count > 12 + 144
+    assert warehouse.rows("select count(*) from versions.loans where _known_to is null") == [(20,)]
+    assert warehouse.rows("select count(*) from versions.instalments where _known_to is null") == [(240,)]
+    assert warehouse.rows("select count(*) from quarantine.rows where loan_id is not null") == [(0,)]
+
+
+def test_a_key_of_two_sources_blocks_and_names_both(
+    warehouse: GateWarehouse, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(workplace.sources / "contract", workplace.sources / "other")
+    monkeypatch.setenv("ARREARS_SOURCES", "contract,other")
+    get_settings.cache_clear()
+    drop = {
+        "borrowers": [row_of(clean_drop(), "borrowers", borrower_id="B01")],
+        "loans": [row_of(clean_drop(), "loans", loan_id="L01") | {"loan_id": "M01"}],
+        "instalments": [row_of(clean_drop(), "instalments", loan_id="L01", instalment_number="1") | {"loan_id": "M01"}],
+        "transactions": [],
+    }
+    batch_id = warehouse.deliver(drop, SECOND, source="other")
+
+    verdict = gate.judge_batches(SECOND)
+
+    assert verdict.rejected_batches == (batch_id,)
+    with pytest.raises(GateBlocked, match=r"raw.borrowers key-of-one-source .* first delivered by other and contract"):
+        verdict.raise_if_blocked()

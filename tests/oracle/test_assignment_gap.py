@@ -15,7 +15,7 @@ INSTANCES: dict[str, dict[str, Any]] = {
 }
 PROVED = [name for name, instance in INSTANCES.items() if instance["optimum_proved_here"]]
 QUICK = ["gap1-1", "gap4-3", "gap7-5", "gap9-1", "gap12-5", "gapa-3", "gapb-5"]
-FEW_NODES = 50
+FEW_NODES = 500
 
 
 def solved(instance: dict[str, Any], *, node_limit: int) -> tuple[Plan, float, float]:

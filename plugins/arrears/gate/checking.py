@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from arrears.gate import engine
-from arrears.gate.data_docs import DocsSite
+from arrears.gate.data_docs import DATASOURCE, DocsSite
 from arrears.gate.verdict import KEYS_KEPT, Result, Stage
 from arrears.warehouse.connections import session_options, sqlalchemy_url
 
@@ -57,19 +57,25 @@ def check(stage: Stage, as_of_date: date, checks: Sequence[Check], site: DocsSit
     """
     gx = engine.load()
     with engine.quiet():
-        return _check(gx, stage, as_of_date, checks, site)
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+        options = quote(session_options(as_of_date), safe="")
+        url = sqlalchemy_url("pipeline")
+        datasource = context.data_sources.add_postgres(
+            DATASOURCE,
+            connection_string=f"{url}{'&' if '?' in url else '?'}options={options}&application_name=arrears",
+        )
+        try:
+            return _check(gx, context, datasource, stage, as_of_date, checks, site)
+        finally:
+            # Two pools: of the data source, and of the engine that runs its queries.
+            datasource.get_engine().dispose()
+            datasource.get_execution_engine().engine.dispose()
 
 
 def _check(
-    gx: Any, stage: Stage, as_of_date: date, checks: Sequence[Check], site: DocsSite
+    gx: Any, context: Any, datasource: Any, stage: Stage, as_of_date: date, checks: Sequence[Check], site: DocsSite
 ) -> tuple[list[Result], list[Found]]:
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    options = quote(session_options(as_of_date), safe="")
-    url = sqlalchemy_url("pipeline")
-    datasource = context.data_sources.add_postgres(
-        "warehouse", connection_string=f"{url}{'&' if '?' in url else '?'}options={options}"
-    )
     definitions = {
         each.name: context.validation_definitions.add(
             gx.ValidationDefinition(
@@ -102,7 +108,6 @@ def _check(
             results.append(result)
             found += rows
     site.build(context, stage, as_of_date)
-    context.data_sources.get("warehouse").get_execution_engine().engine.dispose()
     return results, found
 
 

@@ -79,6 +79,7 @@ def judge_batches(as_of_date: date) -> Verdict:
         rejected_batches=tuple(batch.batch_id for batch in rejected),
         counts=_counted(results) | dict(counts),
     )
+    site.tell(verdict)
     _log(verdict)
     return verdict
 
@@ -209,6 +210,7 @@ def _check_built(stage: Stage, as_of_date: date) -> Verdict:
             counts=_counted(results) | {"held": sum(held.values())},
         )
         _record(connection, verdict)
+    site.tell(verdict)
     _log(verdict)
     return verdict
 

@@ -369,7 +369,7 @@ def _through_scheduler(day: date, conf: Mapping[str, Any], report: Report) -> Da
                 f"A scheduler is at work on {get_settings().home} but {DAG_ID} is paused: "
                 f"unpause it (`arrears airflow dags unpause {DAG_ID}`) or stop the scheduler."
             )
-    # run_after, because trigger_dag takes the interval from it and not from the logical date.
+    # trigger_dag takes the interval from run_after and not from the logical date; the UI sorts by it, so it is mended.
     trigger_dag(
         DAG_ID,
         triggered_by=DagRunTriggeredByType.CLI,
@@ -379,6 +379,8 @@ def _through_scheduler(day: date, conf: Mapping[str, Any], report: Report) -> Da
         conf=dict(conf),
         note=f"as of {day}",
     )
+    with create_session() as session:
+        DagRun.find(dag_id=DAG_ID, run_id=run_id, session=session)[0].run_after = datetime.now(tz=UTC)
     seen: dict[tuple[str, int], str] = {}
     heard = time.monotonic()
     while True:

@@ -81,7 +81,7 @@ final as (
                 partition by chosen.agency_id
                 order by chosen.expected_net_amount desc, chosen.days_past_due desc, chosen.loan_id asc
             ) as integer
-        ) as rank, -- noqa: RF04
+        ) as rank,
         chosen.loan_id,
         chosen.borrower_id,
         chosen.borrower_id as party_borrower_id,
@@ -90,7 +90,7 @@ final as (
             when chosen.channel is null then 'review'
             when chosen.channel = chosen.planned_channel then chosen.planned_action
             else chosen.channel
-        end as action,
+        end as action, -- noqa: RF04
         chosen.channel,
         chosen.days_past_due || ' days past due with ' || round(chosen.arrears_amount, 2) || ' ' || chosen.currency
         || ' in arrears. ' || chosen.reason
