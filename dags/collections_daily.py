@@ -10,13 +10,13 @@ from typing import Any
 
 from airflow.sdk import Asset, CronDataIntervalTimetable, Param, chain, dag, task
 
-from arrears.orchestration import BUSINESS_TIME_ZONE, DEFAULT_ARGS, PARAMS, TIME_LIMITS, run_step
+from arrears.orchestration import BUSINESS_TIME_ZONE, DEFAULT_ARGS, PARAMS, STEPS, TIME_LIMITS, run_step
 
 # Before any date that anybody will replay: a task that starts later than its run's date is skipped in silence.
 START = datetime(1970, 1, 1, tzinfo=UTC)
 MIDNIGHT = CronDataIntervalTimetable("0 0 * * *", timezone=BUSINESS_TIME_ZONE)
 QUEUES = Asset("collection_queues")
-STEPS = ("gate_raw", "build_marts", "gate_marts", "assign_agencies", "build_queues", "gate_queues", "publish")
+FIRST, *MIDDLE, LAST = STEPS
 
 
 @dag(
@@ -30,9 +30,9 @@ STEPS = ("gate_raw", "build_marts", "gate_marts", "assign_agencies", "build_queu
     doc_md=__doc__,
 )
 def collections_daily() -> None:
-    @task(map_index_template="{{ task.op_kwargs['source'] }}", execution_timeout=TIME_LIMITS["extract"])
+    @task(map_index_template="{{ task.op_kwargs['source'] }}", execution_timeout=TIME_LIMITS[FIRST])
     def extract(source: str, **context: Any) -> Any:
-        return run_step("extract", context, source=source)
+        return run_step(FIRST, context, source=source)
 
     @task
     def step(name: str, **context: Any) -> Any:
@@ -43,8 +43,8 @@ def collections_daily() -> None:
 
     chain(
         extract.expand(source=one("list_sources")),
-        *[one(name) for name in STEPS],
-        one("export_queues", outlets=[QUEUES]),
+        *[one(name) for name in MIDDLE],
+        one(LAST, outlets=[QUEUES]),
     )
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from arrears import steps
+from arrears.orchestration import STEPS
 
 
 def run_day(drop: Path | None, as_of: date, *, source: str = "contract", replace: str | None = None) -> dict[str, Any]:
     """All steps of a date in order; gives their counts by step."""
     done = {}
-    for name in steps.STEPS:
+    for name in STEPS:
         done[name] = run_step(name, as_of, drop=drop, source=source, replace=replace)
     return done
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arrears.errors import ArrearsError, UsageError
+from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 
 app = typer.Typer(
@@ -176,7 +177,7 @@ def step(
     try:
         result = steps.run(name, as_of.date(), run_id=run_id, source=source, drop=drop, replace=replace)
     finally:
-        if name in steps.STEPS:
+        if name in STEPS:
             run_lock.release_of_process()
     if as_json:
         _print_json(result)

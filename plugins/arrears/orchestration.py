@@ -30,6 +30,19 @@ DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=2),
 }
 
+# The steps of a day in their order; each is a task of the DAG and a function of arrears.steps.
+STEPS = (
+    "extract",
+    "gate_raw",
+    "build_marts",
+    "gate_marts",
+    "assign_agencies",
+    "build_queues",
+    "gate_queues",
+    "publish",
+    "export_queues",
+)
+
 # Several times what a million loans need: a step that takes longer hangs.
 TIME_LIMITS: Mapping[str, timedelta] = {
     "list_sources": timedelta(minutes=10),

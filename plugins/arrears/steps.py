@@ -26,6 +26,7 @@ from arrears.errors import (
     WarehouseError,
 )
 from arrears.extraction import batches, sources
+from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 from arrears.transform import dbt, publishing
 from arrears.warehouse import run_lock
@@ -34,18 +35,7 @@ from arrears.warehouse.connections import connect
 
 log = logging.getLogger(__name__)
 
-# In the order of the day. From build_marts on a step works on what the one before left in the working schema.
-STEPS = (
-    "extract",
-    "gate_raw",
-    "build_marts",
-    "gate_marts",
-    "assign_agencies",
-    "build_queues",
-    "gate_queues",
-    "publish",
-    "export_queues",
-)
+# From here on a step works on what the one before left in the working schema.
 FIRST_IN_WORKING_SCHEMA = STEPS.index("build_marts")
 
 # Who holds the warehouse between steps: the scheduler's run, or the one process of a command (the commands say so).

@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
+from arrears.orchestration import STEPS
 from arrears.settings import get_settings
-from arrears.steps import STEPS
 from arrears.warehouse.bootstrap import kept
 from arrears.warehouse.connections import connect
 

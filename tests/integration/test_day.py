@@ -14,6 +14,7 @@ import pytest
 
 from arrears import steps
 from arrears.errors import AlreadyExported, GateBlocked, UsageError, WarehouseBusy
+from arrears.orchestration import STEPS
 from arrears.warehouse import run_lock
 from tests.conftest import Workplace
 from tests.day import bytes_below, run_day, run_step
@@ -271,7 +272,7 @@ def test_a_portfolio_keeps_its_sources(workplace: Workplace, drop: Callable[...,
 
 
 def test_a_kill_between_intent_and_switch_is_rolled_forward(workplace: Workplace, drop: Callable[..., Path]) -> None:
-    for name in steps.STEPS[:-1]:
+    for name in STEPS[:-1]:
         run_step(name, D, drop=drop(), source="contract")
     assert not (workplace.exports / "2026-03-31").exists()
     assert workplace.rows("select state from ops.exports") == [("intended",)]

@@ -10,8 +10,9 @@ from arrears.assignment.linear import solver_name
 from arrears.assignment.optimiser import GAP_SHARE, Market, optimise
 
 FLOAT_PRECISION = 1e-12
-UNIT = Decimal("0.0001")
+UNITS = 10_000
 """Amounts are counted in whole ten-thousandths (numeric(20, 4)), so that their sums are exact."""
+UNIT = Decimal(1) / UNITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _given_rows(free: pd.DataFrame, given: pd.DataFrame) -> pd.DataFrame:
         how="left",
         on=["group_key", "unit_loan"],
     )
-    short = ((chosen["best_worth"] - chosen["worth"]) / 10_000).map("{:.2f}".format)
+    short = ((chosen["best_worth"] - chosen["worth"]) / UNITS).map("{:.2f}".format)
     driver = np.select(
         [chosen["taker_count"] == 1, chosen["worth"] == chosen["best_worth"]],
         [

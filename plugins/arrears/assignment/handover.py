@@ -1,12 +1,13 @@
 """Reads the candidates that dbt built and hands the decisions back, in tables that dbt reads as a source."""
 
+import csv
 import io
 from datetime import date
 
 import pandas as pd
 import psycopg
 
-from arrears.assignment.accounts import UNIT, Decisions, decide
+from arrears.assignment.accounts import UNITS, Decisions, decide
 from arrears.errors import TransformError
 
 CANDIDATES = """
@@ -91,14 +92,19 @@ def _write(connection: psycopg.Connection, as_of_date: date, loan_count: int, de
     with (
         connection.cursor() as cursor,
         cursor.copy(
-            "copy working.solver_assignments"
-            " (as_of_date, loan_id, agency_id, contract_id, expected_net_amount, is_new, reason) from stdin"
+            "copy working.solver_assignments (as_of_date, loan_id, agency_id, contract_id, expected_net_amount, is_new,"
+            " reason) from stdin (format csv)"
         ) as copy,
     ):
         for start in range(0, len(rows), BLOCK):
             block = rows.iloc[start : start + BLOCK]
-            for loan_id, agency_id, contract_id, net_units, is_new, reason in block.itertuples(index=False, name=None):
-                copy.write_row((as_of_date, loan_id, agency_id, contract_id, int(net_units) * UNIT, is_new, reason))
+            # Whole ten-thousandths, all above 0, written as a decimal.
+            whole, part = block["net_units"] // UNITS, block["net_units"] % UNITS
+            amount = whole.astype(str) + "." + part.astype(str).str.zfill(4)
+            columns = block.assign(as_of_date=as_of_date.isoformat(), amount=amount)[
+                ["as_of_date", "loan_id", "agency_id", "contract_id", "amount", "is_new", "reason"]
+            ]
+            copy.write(columns.to_csv(index=False, header=False, quoting=csv.QUOTE_NONNUMERIC))
     connection.execute(
         "insert into working.solver_run (as_of_date, loan_count, assigned_count, objective_amount, upper_bound_amount,"
         " gap_share, missed_promise_count, solver) values (%s, %s, %s, %s, %s, %s, %s, %s)",

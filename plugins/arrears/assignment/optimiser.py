@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from arrears.assignment import linear
 from arrears.assignment.linear import Floats, Integers
+from arrears.errors import ArrearsError
 
 GAP_SHARE = 1e-6
 WHOLE_GAP_SHARE = 1e-9
@@ -83,7 +84,7 @@ class Plan:
         return 0.0 if self.bound == self.value else (self.bound - self.value) / abs(self.bound)
 
 
-class InfeasibleMarket(ValueError):
+class InfeasibleMarket(ArrearsError):
     """Every group must be taken, but the room is not enough; or none was found within the allowed work."""
 
 
@@ -378,7 +379,7 @@ def _plan(market: Market, chosen: Integers, penalised_bound: float, penalty: flo
     value = float(market.value[chosen].sum())
     used = _used(market, chosen)
     if np.any(used > market.room):
-        raise InfeasibleMarket("the solver's answer exceeds the room of a contract after rounding")
+        raise InfeasibleMarket("The solver's answer, rounded, exceeds a contract's room: report its candidates.")
     shortage = np.maximum(market.promised - used, 0.0)
     return Plan(chosen, value, max(value, penalised_bound + penalty * float(shortage.sum())), shortage)
 
@@ -389,7 +390,7 @@ def _whole(market: Market, shape: _Shape, penalty: float, gap_share: float, node
     answer = linear.solve(core.program, gap_share=min(gap_share, WHOLE_GAP_SHARE), node_limit=node_limit)
     if answer.x is None:
         raise InfeasibleMarket(
-            "the room of the contracts is not enough for all groups, or was not found to be within the work"
+            "No assignment takes every group: the contracts' room is not enough, or none was found within the work."
         )
     plan = _plan(market, core.taken(answer.x), answer.bound, penalty)
     if plan.gap_share <= gap_share:
@@ -447,7 +448,11 @@ def _priced(market: Market, shape: _Shape, penalty: float, gap_share: float) -> 
             break
         radius = min(4 * radius, max(1.01 * (bound - best_value), 2 * radius))
     if best is None:
-        raise InfeasibleMarket("no assignment was found within the allowed work")
+        # Prices that never came to rest fixed more than there is room for; what is handed out by worth always fits.
+        offers, fixed = _mostly_fixed(market, shape, prices)
+        core = _core(market, shape, offers, fixed, penalty, is_integer=True)
+        answer = linear.solve(core.program, gap_share=gap_share, node_limit=CORE_NODE_LIMIT)
+        best = fixed if answer.x is None else np.concatenate([core.taken(answer.x), fixed])
     return _plan(market, best, proved, penalty)
 
 
