@@ -21,11 +21,11 @@ setup: .venv/.installed ## create the environment .venv from the lock file
 .venv/.installed: uv.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; none is on the PATH." >&2; exit 1; }
 	@if command -v uv >/dev/null; then \
-		uv sync --quiet --frozen --python "$(PYTHON)"; \
+		uv sync --quiet --frozen --extra celery --python "$(PYTHON)"; \
 	else \
 		test -x $(BIN)/python || "$(PYTHON)" -m venv .venv; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
-		$(BIN)/uv sync --quiet --frozen --inexact --python $(BIN)/python; \
+		$(BIN)/uv sync --quiet --frozen --inexact --extra celery --python $(BIN)/python; \
 	fi
 	@touch $@
 
@@ -58,6 +58,9 @@ fix: setup ## what the linters can mend themselves
 
 bench: setup ## the benchmarks, each as a ratio to a named peer of the same run
 	@$(BIN)/python -m benchmarks
+
+docs: setup ## dbt's documentation of models, columns and lineage as one page (of var/demo, or of ARREARS_HOME)
+	@ARREARS_HOME="$${ARREARS_HOME:-$(CURDIR)/var/demo}" $(BIN)/arrears docs
 
 serve: setup ## Airflow's UI with its scheduler, on the database of var/SOURCE (or of ARREARS_HOME)
 	@ARREARS_HOME="$${ARREARS_HOME:-$(CURDIR)/var/$(SOURCE)}" $(BIN)/arrears serve

@@ -306,13 +306,26 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def docs() -> None:
+    """Write dbt's documentation of models, columns, tests and lineage as one page, and print where it is."""
+    from arrears import warehouse
+    from arrears.transform import dbt
+
+    warehouse.ready()
+    print(dbt.write_docs())
+
+
+@app.command()
 def serve(
     port: Annotated[int | None, typer.Option("--port", help="TCP port of the UI; without it a free one.")] = None,
+    unpause: Annotated[
+        bool, typer.Option("--unpause", help="Start the nightly schedule; its run for yesterday begins at once.")
+    ] = False,
 ) -> None:
     """Bring up Airflow's UI with its scheduler on the same database; Ctrl-C stops both."""
     from arrears.scheduling.serve import serve as serve_airflow
 
-    serve_airflow(port=port)
+    serve_airflow(port=port, unpause=unpause)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

@@ -86,7 +86,7 @@ def services(home: Home) -> Iterator["subprocess.Popen[bytes]"]:
     said = home.drops.with_name("serve.txt")
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [str(ARREARS), "serve", "--port", str(free_port())],
+            [str(ARREARS), "serve", "--unpause", "--port", str(free_port())],
             env=home.environment(),
             stdout=output,
             stderr=subprocess.STDOUT,

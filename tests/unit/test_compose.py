@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from arrears.settings import CHECKOUT, Settings
 
@@ -155,6 +156,16 @@ def test_the_image_has_what_compose_installs():
     for extra in re.findall(r"--extra (\w+)", lines):
         assert extra in project["optional-dependencies"]
     assert "arrears" in project["scripts"]
+
+
+def test_the_locked_versions_are_those_that_the_extra_allows():
+    """`uv sync --frozen` in the image installs what the lock says, whatever pyproject.toml says since."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lock = tomllib.loads((CHECKOUT / "uv.lock").read_text(encoding="utf-8"))
+    locked = {package["name"]: package.get("version", "0") for package in lock["package"]}
+
+    for requirement in map(Requirement, project["optional-dependencies"]["celery"]):
+        assert requirement.specifier.contains(locked[requirement.name]), f"{requirement}: run `uv lock`"
 
 
 def test_what_the_image_copies_exists_and_reaches_the_builder():

@@ -89,11 +89,24 @@ def explain(loan_id: str, as_of: date | None = None) -> Explanation:
             " and (_known_to is null or _known_to > %(date)s) order by effective_on desc, transaction_id desc",
             given,
         )
-    verdict = _verdict(lines, quarantined, delinquency, assignment)
+        reasons = _reasons_for_none(connection, given)
+    verdict = _verdict(lines, quarantined, delinquency, reasons)
     return Explanation(loan_id, as_of, verdict, lines, assignment, score, delinquency, quarantined, bookings, loan)
 
 
-def _verdict(lines: Rows, quarantined: Rows, delinquency: Rows, assignment: Rows) -> str:
+def _reasons_for_none(connection: psycopg.Connection, given: dict[str, Any]) -> Rows:
+    """Why nobody was given the loan, while the working schema still holds that date."""
+    stands = connection.execute(
+        "select as_of_date = %(date)s and state = 'done' from ops.step_runs where step = 'build_queues'"
+        " order by step_run_id desc limit 1",
+        given,
+    ).fetchone()
+    if stands != (True,):
+        return []
+    return _rows(connection, "select reason from working.int_queues__loans_unassigned where loan_id = %(loan)s", given)
+
+
+def _verdict(lines: Rows, quarantined: Rows, delinquency: Rows, reasons: Rows) -> str:
     if lines:
         return f"in the queue of {lines[0]['recipient_id']}: {lines[0]['reason']}"
     if quarantined:
@@ -102,9 +115,9 @@ def _verdict(lines: Rows, quarantined: Rows, delinquency: Rows, assignment: Rows
         return "in no queue; its state of that date is not kept (marts of kind latest hold the last date run)"
     if delinquency[0]["days_delinquent"] == 0:
         return "in no queue, because it is not delinquent"
-    if not assignment:
-        return "in no queue, because no recipient may take it or none would bring more than it costs"
-    return "in no queue"
+    if reasons:
+        return f"in no queue: {reasons[0]['reason']}"
+    return "in no queue: it is suppressed, or no recipient may take it at a gain (run the date again to see which)"
 
 
 def _of_day(connection: psycopg.Connection, mart: str, given: dict[str, Any]) -> Rows:

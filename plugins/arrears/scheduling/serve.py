@@ -58,12 +58,12 @@ def service_log(name: str) -> Path:
     return airflow_home.log_folder() / "services" / f"{name}.log"
 
 
-def serve(*, port: int | None = None, unpause: bool = True, say: Callable[[str], None] = print) -> None:
+def serve(*, port: int | None = None, unpause: bool = False, say: Callable[[str], None] = print) -> None:
     """Runs the services until Ctrl-C or SIGTERM, then stops them.
 
     Args:
         port: of the UI on 127.0.0.1; None: 8080, or a free one where that is taken.
-        unpause: lets the scheduler make the run of each night.
+        unpause: lets the scheduler make the run of each night; the first one, for yesterday, begins at once.
         say: gets the lines for the person at the terminal.
 
     Raises:
@@ -76,6 +76,8 @@ def serve(*, port: int | None = None, unpause: bool = True, say: Callable[[str],
         with running_services(port=port) as services:
             if unpause:
                 set_paused(services, is_paused=False)
+            else:
+                say("The nightly schedule is paused unless it was started before: `arrears serve --unpause` starts it.")
             say(f"Airflow: {services.url}  user: {services.user}  password: {services.password}")
             say(f"The password is kept in {airflow_home.passwords_file()}, logs in {service_log('scheduler').parent}.")
             say("Ctrl-C stops it.")

@@ -146,6 +146,13 @@ def prepare() -> bool:
     return True
 
 
+def write_docs() -> Path:
+    """dbt's documentation of every model, column, test and exposure as one page, and where it is."""
+    prepare()
+    invoke(["docs", "generate", "--static"], date(1, 1, 1))
+    return target_folder() / "static_index.html"
+
+
 @contextmanager
 def _session(as_of: date) -> Iterator[None]:
     """The environment in which dbt's connections are opened."""
