@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from arrears.errors import ArrearsError, UsageError
-from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 
 app = typer.Typer(
@@ -173,11 +172,11 @@ def step(
     from arrears.warehouse import run_lock
 
     steps.owner_kind = "process"
-    run_id = get_settings().run_id or f"step-{name}-{as_of.date()}"
+    run_id = f"step-{name}-{as_of.date()}-{os.getpid()}"
     try:
         result = steps.run(name, as_of.date(), run_id=run_id, source=source, drop=drop, replace=replace)
     finally:
-        if name in STEPS:
+        if name in steps.FUNCTIONS:
             run_lock.release_of_process()
     if as_json:
         _print_json(result)

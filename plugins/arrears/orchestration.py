@@ -123,3 +123,10 @@ def run_step(name: str, context: Mapping[str, Any], *, source: str | None = None
         from airflow.sdk.exceptions import AirflowFailException
 
         raise AirflowFailException(str(fault)) from fault
+    except Exception:
+        instance = context["ti"]
+        if instance.try_number > instance.max_tries:  # the run is over: whoever repairs it need not wait
+            from arrears.warehouse import run_lock
+
+            run_lock.release(context["run_id"])
+        raise

@@ -36,7 +36,6 @@ class Settings(BaseSettings):
         default=None, description="ISO 4217; empty: the currency of most loans on the first day, kept from then on."
     )
     business_time_zone: str = Field(default="UTC", description="IANA name; kept at the first run.")
-    run_id: str | None = Field(default=None, description="The run that a step belongs to; commands set it.")
 
     @field_validator("business_time_zone")
     @classmethod

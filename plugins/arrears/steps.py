@@ -5,8 +5,8 @@ lock, and refuses to work on what another date left in the working schema.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,9 +20,11 @@ from arrears.errors import (
     NOT_WORTH_RETRYING,
     AlreadyExported,
     ArrearsError,
+    ExportError,
     GateBlocked,
     SourceError,
     UsageError,
+    WarehouseBusy,
     WarehouseError,
 )
 from arrears.extraction import batches, sources
@@ -34,9 +36,6 @@ from arrears.warehouse.bootstrap import keep, kept
 from arrears.warehouse.connections import connect
 
 log = logging.getLogger(__name__)
-
-# From here on a step works on what the one before left in the working schema.
-FIRST_IN_WORKING_SCHEMA = STEPS.index("build_marts")
 
 # Who holds the warehouse between steps: the scheduler's run, or the one process of a command (the commands say so).
 owner_kind: run_lock.OwnerKind = "dag_run"
@@ -74,7 +73,7 @@ def run(
         raise UsageError(f"There is no step {name}: steps are {', '.join(STEPS)}.")
     warehouse.ready()
     day = Day(as_of, run_id, source, drop, replace)
-    with run_lock.step_at_work(run_id, as_of, owner_kind):
+    with _told_when_busy(day, name), run_lock.step_at_work(run_id, as_of, owner_kind):
         step_run_id = _begin(day, name)
         try:
             _need_predecessors(day, name)
@@ -137,6 +136,7 @@ def gate_raw(day: Day, step_run_id: int) -> dict[str, Any]:
 
 def build_marts(day: Day, step_run_id: int) -> dict[str, Any]:
     """Builds everything up to the solver's input in the working schema."""
+    _finish_interrupted_exports()  # the marts read their own past from exported days
     with connect() as connection:
         _keep_reporting_currency(connection)
         _refresh_holidays(connection, day.as_of)
@@ -184,33 +184,42 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
     from arrears import export
 
     settings = get_settings()
+    _finish_interrupted_exports()
     with connect(day.as_of) as connection:
-        _finish_interrupted_export(connection, day.as_of)
-        staged = export.stage(connection, day.as_of, settings)
-        last = connection.execute(
-            "select revision, state, manifest_sha256 from ops.exports where as_of_date = %s and state <> 'replaced'"
-            " order by revision desc limit 1",
+        folder = settings.exports / day.as_of.isoformat()
+        rows = connection.execute(
+            "select state, revision, manifest_sha256 from ops.exports where as_of_date = %s and state <> 'replaced'",
             [day.as_of],
-        ).fetchone()
-        if last is not None and last[1] == "done":
-            folder = settings.exports / day.as_of.isoformat()
+        ).fetchall()
+        exports = {str(state): (int(revision), str(manifest_sha256)) for state, revision, manifest_sha256 in rows}
+        done, intended = exports.get("done"), exports.get("intended")
+        if done is None and folder.exists():
+            raise ExportError(
+                f"{folder} stands there, but this warehouse did not export it: move it away, or set ARREARS_EXPORTS to "
+                f"another folder."
+            )
+        staged = export.stage(connection, day.as_of, settings)
+        if done is not None:
             differing = export.differences(staged, folder)
             if not differing:
                 export.discard(staged)
+                connection.execute("delete from ops.exports where as_of_date = %s and state = 'intended'", [day.as_of])
                 return {"published": 0, "files": len(staged.files), "is_unchanged": True}
-            if day.replace is None:
+            # A replacement that was begun with a reason and killed may go on without one, if it is the same.
+            is_begun = intended is not None and intended[1] == staged.manifest_sha256
+            if day.replace is None and not is_begun:
                 export.discard(staged)
                 raise AlreadyExported(
                     f"{day.as_of} is already exported with other bytes: {', '.join(differing)} would differ; nothing "
                     f"was replaced: say --replace REASON to export it again."
                 )
-        revision = 1 if last is None else last[0] + (1 if last[1] == "done" else 0)
+        revision = intended[0] if intended else done[0] + 1 if done else 1
         counts = publishing.publish(connection, dbt.manifest(), day.as_of, day.run_id)
         connection.execute(
             "insert into ops.exports (as_of_date, revision, state, manifest_sha256, code_version, reason, run_id)"
             " values (%s, %s, 'intended', %s, %s, %s, %s) on conflict (as_of_date, revision) do update"
             " set manifest_sha256 = excluded.manifest_sha256, code_version = excluded.code_version,"
-            " reason = excluded.reason, run_id = excluded.run_id, intended_at = now()",
+            " reason = coalesce(excluded.reason, ops.exports.reason), run_id = excluded.run_id, intended_at = now()",
             [day.as_of, revision, staged.manifest_sha256, export.code_version(), day.replace, day.run_id],
         )
     return {"published": sum(counts.values()), "marts": len(counts), "files": len(staged.files)}
@@ -237,15 +246,17 @@ def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
     return {"exported": 1, "revision": revision, "folder": str(settings.exports / day.as_of.isoformat())}
 
 
-def _finish_interrupted_export(connection: psycopg.Connection, as_of: date) -> None:
+def _finish_interrupted_exports() -> None:
     """Where a run was killed between the rename and its record, the visible export is done: say so now."""
     from arrears.export import manifest
 
-    intended = connection.execute(
-        "select revision, manifest_sha256 from ops.exports where as_of_date = %s and state = 'intended'", [as_of]
-    ).fetchone()
-    if intended is not None and manifest.sha256_of(get_settings().exports / as_of.isoformat()) == intended[1]:
-        _say_exported(connection, as_of, intended[0])
+    with connect() as connection:
+        rows = connection.execute(
+            "select as_of_date, revision, manifest_sha256 from ops.exports where state = 'intended' order by 1"
+        ).fetchall()
+        for as_of, revision, manifest_sha256 in rows:
+            if manifest.sha256_of(get_settings().exports / as_of.isoformat()) == manifest_sha256:
+                _say_exported(connection, as_of, revision)
 
 
 def _say_exported(connection: psycopg.Connection, as_of: date, revision: int) -> None:
@@ -330,10 +341,33 @@ def _begin(day: Day, name: str) -> int:
         row = connection.execute(
             "insert into ops.step_runs (run_id, as_of_date, step, source, state) values (%s, %s, %s, %s, 'running')"
             " returning step_run_id",
-            [day.run_id, day.as_of, name, day.source],
+            [day.run_id, day.as_of, name, day.source if name == "extract" else None],
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@contextmanager
+def _told_when_busy(day: Day, name: str) -> Iterator[None]:
+    """Records a step that did not begin because another run holds the warehouse; a scheduled run is asked for it."""
+    try:
+        yield
+    except WarehouseBusy as error:
+        with connect() as connection:
+            connection.execute(
+                "insert into ops.step_runs"
+                " (run_id, as_of_date, step, state, finished_at, error_kind, exit_code, message)"
+                " values (%s, %s, %s, 'failed', clock_timestamp(), %s, %s, %s)",
+                [day.run_id, day.as_of, name, type(error).__name__, error.exit_code, str(error)],
+            )
+        raise
+
+
+def _said(error: BaseException) -> str:
+    """An error in words that may be kept: what PostgreSQL quotes of rows is left out."""
+    if isinstance(error, psycopg.Error):
+        return error.diag.message_primary or type(error).__name__
+    return str(error)
 
 
 def _end(step_run_id: int, counts: Mapping[str, Any]) -> None:
@@ -353,19 +387,21 @@ def _end_in_error(step_run_id: int, error: BaseException) -> None:
         connection.execute(
             "update ops.step_runs set state = %s, finished_at = clock_timestamp(), error_kind = %s, exit_code = %s,"
             " message = %s where step_run_id = %s",
-            [state, type(error).__name__, exit_code, str(error), step_run_id],
+            [state, type(error).__name__, exit_code, _said(error), step_run_id],
         )
 
 
 def _need_predecessors(day: Day, name: str) -> None:
-    """Refuses a step whose input in the working schema is of another date, or is not finished.
+    """Refuses a step unless all before it were done for the date, in order, and none was run again since.
+
+    The working schema holds one date; a step that takes another's leftovers would export them.
 
     Raises:
         UsageError: names the step to run first.
     """
-    if name not in STEPS or STEPS.index(name) <= FIRST_IN_WORKING_SCHEMA - 1:
+    if name not in STEPS:
         return
-    before = STEPS[FIRST_IN_WORKING_SCHEMA : STEPS.index(name)] if name != "export_queues" else ("publish",)
+    before = STEPS[: STEPS.index(name)] if name != "export_queues" else ("publish",)
     with connect() as connection:
         rows = connection.execute(
             "select distinct on (step) step, step_run_id, as_of_date, state from ops.step_runs where step = any(%s)"

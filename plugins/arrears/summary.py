@@ -120,9 +120,13 @@ def status(as_of: date | None = None) -> Status:
 
 def _held_back(connection: psycopg.Connection, as_of: date) -> int:
     row = connection.execute(
-        "select count(distinct loan_id) from quarantine.rows"
-        " where opened_on <= %s and (closed_on is null or closed_on > %s) and loan_id is not null",
-        [as_of, as_of],
+        "with open as (select loan_id, borrower_id from quarantine.rows"
+        " where opened_on <= %(date)s and (closed_on is null or closed_on > %(date)s))"
+        " select count(*) from (select loan_id from open where loan_id is not null"
+        " union select loans.loan_id from versions.loans inner join open on loans.borrower_id = open.borrower_id"
+        " where open.loan_id is null and loans._known_from <= %(date)s"
+        " and (loans._known_to is null or loans._known_to > %(date)s)) as held",
+        {"date": as_of},
     ).fetchone()
     assert row is not None
     return int(row[0])

@@ -163,6 +163,15 @@ def test_a_wrong_date_ends_with_2(home: Home) -> None:
     assert home.call("step", "dance", "--as-of", "2026-03-31").returncode == 2
 
 
+def test_a_wrong_setting_ends_with_2_and_names_its_variable(home: Home) -> None:
+    done = home.call("status", ARREARS_BUSINESS_TIME_ZONE="Mars/Base")
+
+    assert done.returncode == 2
+    assert last_line(done) == (
+        "arrears: ARREARS_BUSINESS_TIME_ZONE: Mars/Base is not an IANA time zone; give one like Europe/Prague."
+    )
+
+
 def test_explain_leads_from_the_queue_to_the_file(home: Home) -> None:
     done = home.call("explain", "L1", "--as-of", "2026-04-01", "--json")
 

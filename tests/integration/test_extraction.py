@@ -369,3 +369,105 @@ def test_raw_can_only_be_added_to(workplace: Workplace, drop: Callable[..., Path
     for statement in ("update raw.loans set grace_days = 9", "delete from raw.loans", "truncate raw.loans"):
         with pytest.raises(Exception, match="permission denied for table loans"), workplace.connect() as connection:
             connection.execute(statement)
+
+
+def test_a_key_of_the_wrong_type_deletes_nothing_of_its_table(workplace: Workplace, drop: Callable[..., Path]) -> None:
+    take_in(workplace, drop(), D1)
+    rows = small_portfolio()["instalments"]
+    rows[0]["instalment_number"] = "1a"
+
+    done = take_in(workplace, drop("bad", instalments=rows), D2)
+
+    assert (done["unreadable"], done["deleted"]) == (1, 0)
+    assert workplace.value("select count(*) from versions.instalments where _known_to is null") == 6
+
+
+def test_a_malformed_line_of_a_lenders_file_deletes_nothing(workplace: Workplace, tmp_path: Path) -> None:
+    folder = workplace.sources / "lender"
+    folder.mkdir()
+    files = "".join(f"  {name}_file: {{pattern: {name}.csv}}\n" for name in small_portfolio())
+    (folder / "source.yml").write_text(f"description: A lender.\nengine: files\nfiles:\n{files}")
+    for name in small_portfolio():
+        (folder / f"{name}.sql").write_text(f"select * from {name}_file")
+    source = sources.load_source("lender")
+
+    def take_in_lender(drop: Path, as_of: date) -> dict[str, int | str]:
+        with workplace.connect() as connection:
+            done = batches.extract(connection, source, drop, as_of, run_id="test", may_replace=False)
+            batches.accept(connection, str(done["batch_id"]))
+            return done
+
+    take_in_lender(write_drop(tmp_path / "one"), D1)
+    second = write_drop(tmp_path / "two")
+    text = (second / "loans.csv").read_text().splitlines()
+    (second / "loans.csv").write_text("\n".join([*text[:-1], "L2,B2"]) + "\n")
+
+    done = take_in_lender(second, D2)
+
+    assert (done["unreadable"], done["deleted"]) == (1, 0)
+    assert workplace.value("select count(*) from versions.loans where _known_to is null") == 2
+    assert workplace.rows("select loan_id, reason from quarantine.rows") == [
+        ("L2", "loans.csv, line 3: the line cannot be read (missing columns)")
+    ]
+    assert workplace.rows(
+        "select row_count, unreadable_count from ops.batch_tables where table_name = 'loans_file'"
+    ) == [(2, 1)]
+
+
+def test_a_column_that_is_delivered_empty_from_now_on_changes_no_row(
+    workplace: Workplace, drop: Callable[..., Path]
+) -> None:
+    take_in(workplace, drop(), D1)
+    rows = [row | {"officer_id": ""} for row in small_portfolio()["loans"]]
+
+    done = take_in(workplace, drop("wider", loans=rows), D2)
+
+    assert (done["new"], done["changed"], done["deleted"]) == (0, 0, 0)
+
+
+def test_a_batch_is_not_accepted_behind_a_later_one(workplace: Workplace, drop: Callable[..., Path]) -> None:
+    early = extract(workplace, drop(), D1)
+    with workplace.connect() as connection:
+        batches.reject(connection, str(early["batch_id"]))
+    take_in(workplace, drop("second"), D2)
+
+    with (
+        pytest.raises(SourceError, match="accepted already and holds the newer state"),
+        workplace.connect() as connection,
+    ):
+        batches.accept(connection, str(early["batch_id"]))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("officer_id", "a\x00b", "column officer_id holds a control character"),
+        ("maturity_on", "0000-01-01", "column maturity_on is no date"),
+        ("maturity_on", "2026-02-30", "column maturity_on is no date"),
+        ("principal_amount", "1e3", "column principal_amount is no number"),
+        ("principal_amount", "1.00001", "column principal_amount is no number with at most 4 decimals"),
+        ("is_green", "yes", "column is_green is neither true nor false"),
+        ("grace_days", "99999999999", "column grace_days is no whole number"),
+    ],
+)
+def test_a_value_that_does_not_fit_costs_its_row_only(
+    workplace: Workplace, drop: Callable[..., Path], column: str, value: str, words: str
+) -> None:
+    done = take_in(workplace, drop(loans=[a_loan("L1", "B1"), a_loan("L2", "B2", **{column: value})]), D1)
+
+    assert done["unreadable"] == 1
+    assert words in str(workplace.value("select reason from quarantine.rows"))
+
+
+def test_an_infinite_amount_in_parquet_costs_its_row_only(workplace: Workplace, drop: Callable[..., Path]) -> None:
+    folder = drop(transactions=[a_repayment("T1"), a_repayment("T2", amount="1e308")])
+    duckdb.sql(
+        f"copy (select * replace (cast(amount as double) * 10 as amount) from read_csv('{folder}/transactions.csv',"
+        f" all_varchar = true)) to '{folder}/transactions.parquet'"
+    )
+    (folder / "transactions.csv").unlink()
+
+    done = take_in(workplace, folder, D1)
+
+    assert done["unreadable"] == 1
+    assert workplace.rows("select transaction_id, amount::text from versions.transactions") == [("T1", "1000.0000")]

@@ -28,11 +28,6 @@ class Column:
         """Whether values lie in 0..1."""
         return self.data_type == "numeric(9,8)"
 
-    @property
-    def is_money(self) -> bool:
-        """Whether values are amounts."""
-        return self.data_type == "numeric(20,4)"
-
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -5,6 +5,7 @@ of it are the differences to that one; never from a clock or a sequence.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,9 +16,9 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from arrears.contract.servicing import CONTRACT_FILE, Table, contract
+from arrears.contract.servicing import Table, contract
 from arrears.errors import AlreadyExported, SourceError
-from arrears.extraction.drops import Drop, find_drop_folder, open_drop
+from arrears.extraction.drops import Drop, DropFile, find_drop_folder, open_drop
 from arrears.extraction.reading import DropReader, Loaded, Unreadable, open_reader
 from arrears.extraction.sources import Source
 from arrears.settings import get_settings
@@ -71,7 +72,7 @@ def extract(
         content = open_drop(source, find_drop_folder(source, drop, as_of))
     except SourceError:
         if accepted is not None and drop is None:  # the drop may be gone; what was accepted of it is known for ever
-            return {"batch_id": accepted.batch_id, "state": accepted.state}
+            return _as_accepted(connection, accepted, run_id)
         raise
     content_sha256 = _content(source, content)
     if accepted is not None:
@@ -79,7 +80,7 @@ def extract(
             "select content_sha256 = %s from ops.batches where batch_id = %s", [content_sha256, accepted.batch_id]
         ).fetchone()
         if same == (True,):
-            return {"batch_id": accepted.batch_id, "state": accepted.state}
+            return _as_accepted(connection, accepted, run_id)
         _refuse_other_bytes(connection, accepted, content, may_replace=may_replace)
     if newest[0] is not None and newest[0] > as_of:
         raise SourceError(
@@ -88,22 +89,52 @@ def extract(
         )
     if accepted is not None:
         supersede(connection, accepted)
-    return _load(connection, source, content, content_sha256, as_of, run_id)
+    replaced = None if accepted is None else accepted.batch_id
+    return _load(connection, source, content, content_sha256, as_of, run_id, replaced)
+
+
+def _as_accepted(connection: psycopg.Connection, accepted: Batch, run_id: str) -> dict[str, int | str]:
+    """The accepted batch as it is; judged again where the date's last verdict was on a drop that was rejected."""
+    rejected = connection.execute(
+        "select 1 from ops.batches as rejected inner join ops.batches as accepted using (source, batch_date)"
+        " where accepted.batch_id = %s and rejected.state = 'rejected' and rejected.decided_at >= accepted.decided_at",
+        [accepted.batch_id],
+    ).fetchone()
+    if rejected is None:
+        return {"batch_id": accepted.batch_id, "state": accepted.state}
+    supersede(connection, accepted)
+    return _load_again(connection, accepted.batch_id, run_id, None)
+
+
+def _load_again(
+    connection: psycopg.Connection, batch_id: str, run_id: str, replaced: str | None
+) -> dict[str, int | str]:
+    """Has a batch whose differences stand in raw already judged again."""
+    connection.execute(
+        "update ops.batches set state = 'loaded', decided_at = null, run_id = %s,"
+        " replaces_batch_id = coalesce(%s, replaces_batch_id) where batch_id = %s",
+        [run_id, replaced, batch_id],
+    )
+    connection.execute("delete from quarantine.rows where batch_id = %s and stage = 'raw'", [batch_id])
+    connection.execute("update quarantine.rows set closed_on = null, closed_by = null where batch_id = %s", [batch_id])
+    return {"batch_id": batch_id, "state": "loaded"}
 
 
 def _content(source: Source, drop: Drop) -> str:
-    """Hash of all that decides what a drop means: its files, the SELECTs and the contract."""
+    """Hash of what was delivered: the files, and the SELECTs that make the contract's tables of them."""
     digest = sha256(drop.content_sha256.encode())
-    digest.update(_reading_sha256(source, None))
+    digest.update((source.time_zone or "").encode())
+    for name in contract():
+        digest.update((source.select(name) or "").encode())
     return digest.hexdigest()
 
 
-def _reading_sha256(source: Source, table: str | None) -> bytes:
-    digest = sha256(CONTRACT_FILE.read_bytes())
-    digest.update((source.time_zone or "").encode())
-    for name in contract() if table is None else [table]:
-        digest.update((source.select(name) or "").encode())
-    return digest.digest()
+def _reading_sha256(source: Source, table: Table, files: Sequence[DropFile]) -> str:
+    """Hash of all that decides how a table's rows come out: its files, its SELECT, its columns in the contract."""
+    digest = sha256(repr((source.time_zone, source.select(table.name), table.primary_key, table.columns)).encode())
+    for file in files:
+        digest.update(f"{file.label}\0{file.sha256}".encode())
+    return digest.hexdigest()
 
 
 def _refuse_other_bytes(connection: psycopg.Connection, accepted: Batch, drop: Drop, *, may_replace: bool) -> None:
@@ -126,7 +157,13 @@ def _refuse_other_bytes(connection: psycopg.Connection, accepted: Batch, drop: D
 
 
 def _load(
-    connection: psycopg.Connection, source: Source, drop: Drop, content_sha256: str, as_of: date, run_id: str
+    connection: psycopg.Connection,
+    source: Source,
+    drop: Drop,
+    content_sha256: str,
+    as_of: date,
+    run_id: str,
+    replaced: str | None,
 ) -> dict[str, int | str]:
     base = connection.execute(
         "select batch_id from ops.batches where source = %s and state = 'accepted' order by batch_date desc limit 1",
@@ -141,23 +178,18 @@ def _load(
         [source.name, batch_id],
     )
     there = connection.execute("select state from ops.batches where batch_id = %s", [batch_id]).fetchone()
-    if there is not None:  # its differences stand in raw already: judge them again
-        connection.execute(
-            "update ops.batches set state = 'loaded', decided_at = null, run_id = %s where batch_id = %s",
-            [run_id, batch_id],
-        )
-        connection.execute("delete from quarantine.rows where batch_id = %s and stage = 'raw'", [batch_id])
-        return {"batch_id": batch_id, "state": "loaded"}
+    if there is not None:
+        return _load_again(connection, batch_id, run_id, replaced)
     connection.execute(
         "insert into ops.batches"
-        " (batch_id, source, batch_date, mode, is_first, state, content_sha256, drop_path, run_id)"
-        " values (%s, %s, %s, 'full', %s, 'loaded', %s, %s, %s)",
-        [batch_id, source.name, as_of, is_first, content_sha256, str(drop.folder), run_id],
+        " (batch_id, source, batch_date, mode, is_first, state, content_sha256, drop_path, run_id, replaces_batch_id)"
+        " values (%s, %s, %s, 'full', %s, 'loaded', %s, %s, %s, %s)",
+        [batch_id, source.name, as_of, is_first, content_sha256, str(drop.folder), run_id, replaced],
     )
     batch = Batch(batch_id, source.name, as_of, is_first, "loaded")
     counts = {"rows": 0, "unreadable": 0, "new": 0, "changed": 0, "deleted": 0}
     with open_reader(source, drop, get_settings().home / "tmp") as reader:
-        _quarantine(connection, batch, reader.lender_unreadable())
+        _keep_lender_unreadable(connection, drop, reader, batch)
         counts["unreadable"] += len(reader.lender_unreadable())
         delivered = {table.name for table in reader.tables()}
         for table in contract().values():
@@ -171,6 +203,19 @@ def _load(
     return {"batch_id": batch_id, "state": "loaded", **counts}
 
 
+def _keep_lender_unreadable(connection: psycopg.Connection, drop: Drop, reader: DropReader, batch: Batch) -> None:
+    """Malformed lines of the lender's own files are quarantined and counted under the file's name."""
+    _quarantine(connection, batch, reader.lender_unreadable())
+    for name, count in Counter(row.table for row in reader.lender_unreadable()).items():
+        file = drop.files[name]
+        connection.execute(
+            "insert into ops.batch_tables"
+            " (batch_id, table_name, is_delivered, file, file_sha256, row_count, unreadable_count)"
+            " values (%s, %s, true, %s, %s, %s, %s)",
+            [batch.batch_id, name, file.label, file.sha256, reader.line_count(name), count],
+        )
+
+
 def _load_table(
     connection: psycopg.Connection,
     source: Source,
@@ -181,20 +226,20 @@ def _load_table(
     counts: dict[str, int],
 ) -> None:
     files = [drop.files[table.name]] if source.is_contract_form else list(drop.files.values())
-    digest = sha256(_reading_sha256(source, table.name))
-    for file in files:
-        digest.update(f"{file.label}\0{file.sha256}".encode())
+    reading_sha256 = _reading_sha256(source, table, files)
     label = files[0].label if source.is_contract_form else f"{table.name}.sql"
-    file_sha256 = files[0].sha256 if source.is_contract_form else digest.hexdigest()
-    row: dict[str, object] = {"file": label, "file_sha256": file_sha256, "reading_sha256": digest.hexdigest()}
-    row_count = _count_if_unchanged(connection, batch, table, digest.hexdigest())
-    if row_count is None:
+    file_sha256 = files[0].sha256 if source.is_contract_form else reading_sha256
+    row: dict[str, object] = {"file": label, "file_sha256": file_sha256, "reading_sha256": reading_sha256}
+    unchanged = _as_last_time(connection, batch, table, reading_sha256)
+    if unchanged is None:
         loaded = reader.load(connection, table)
         row_count = loaded.row_count
         _refuse_empty(drop, table, loaded)
         _quarantine(connection, batch, loaded.unreadable)
         duplicates = _drop_identical_duplicates(connection, table)
-        may_delete = all(unreadable.has_key for unreadable in loaded.unreadable)
+        # A row whose key cannot be read may be any row: then nothing of its table is taken for deleted. A malformed
+        # line of a lender's own file may have been part of any table.
+        may_delete = not reader.lender_unreadable() and all(row.has_key for row in loaded.unreadable)
         new, changed, deleted = _differences(connection, batch, table, loaded.unreadable, may_delete=may_delete)
         row |= {
             "row_count": row_count + len(loaded.unreadable),
@@ -204,6 +249,7 @@ def _load_table(
             "changed_count": changed,
             "deleted_count": deleted,
             "warnings": Jsonb(loaded.warnings),
+            "missing_columns": loaded.missing_columns,
         }
         for name, value in (
             ("unreadable", len(loaded.unreadable)),
@@ -214,7 +260,8 @@ def _load_table(
             counts[name] += value
         connection.execute(sql.SQL("drop table load.{}").format(sql.Identifier(table.name)))
     else:
-        row["row_count"] = row_count
+        row |= unchanged
+        row_count = int(str(unchanged["row_count"]))
     counts["rows"] += row_count
     columns = list(row)
     connection.execute(
@@ -227,11 +274,13 @@ def _load_table(
     )
 
 
-def _count_if_unchanged(connection: psycopg.Connection, batch: Batch, table: Table, reading_sha256: str) -> int | None:
-    """Rows of the table if the last accepted batch brought the same bytes, read the same way, with no open finding."""
+def _as_last_time(
+    connection: psycopg.Connection, batch: Batch, table: Table, reading_sha256: str
+) -> dict[str, object] | None:
+    """What is known of the table if the last accepted batch brought the same bytes and no finding is open."""
     found = connection.execute(
         """
-        select last.row_count
+        select last.row_count, last.warnings, last.missing_columns
         from ops.batch_tables as last
         inner join ops.batches as batches on last.batch_id = batches.batch_id
         where batches.source = %(source)s and batches.state = 'accepted' and last.table_name = %(table)s
@@ -246,7 +295,9 @@ def _count_if_unchanged(connection: psycopg.Connection, batch: Batch, table: Tab
         """,
         {"source": batch.source, "table": table.name, "reading_sha256": reading_sha256},
     ).fetchone()
-    return None if found is None else int(found[0])
+    if found is None:
+        return None
+    return {"row_count": found[0], "warnings": Jsonb(found[1]), "missing_columns": found[2]}
 
 
 def _refuse_empty(drop: Drop, table: Table, loaded: Loaded) -> None:
@@ -420,6 +471,15 @@ def accept(connection: psycopg.Connection, batch_id: str) -> dict[str, int]:
         Counts of versions opened and closed.
     """
     batch = _batch(connection, batch_id)
+    later = connection.execute(
+        "select batch_id from ops.batches where source = %s and state = 'accepted' and batch_date >= %s limit 1",
+        [batch.source, batch.batch_date],
+    ).fetchone()
+    if later is not None:
+        raise SourceError(
+            f"Batch {batch_id} cannot be taken in: {later[0]} of the same source is accepted already and holds the "
+            f"newer state; deliver the corrections with the next date."
+        )
     counts = {"opened": 0, "closed": 0}
     changed = connection.execute(
         "select table_name from ops.batch_tables"
@@ -486,8 +546,20 @@ def _good_rows(connection: psycopg.Connection, batch_id: str, table: Table) -> s
 
 
 def reject(connection: psycopg.Connection, batch_id: str) -> None:
-    """Marks a batch that the raw gate blocked; nothing of it becomes known."""
+    """Marks a batch that the raw gate blocked; nothing of it becomes known, and what it was to replace holds again."""
     _decide(connection, batch_id, "rejected")
+    replaced = connection.execute(
+        "select old.batch_id from ops.batches as new"
+        " inner join ops.batches as old on new.replaces_batch_id = old.batch_id"
+        " where new.batch_id = %s and old.state = 'superseded'",
+        [batch_id],
+    ).fetchone()
+    if replaced is not None:
+        connection.execute(
+            "update quarantine.rows set closed_on = null, closed_by = null where batch_id = %s and closed_by = %s",
+            [replaced[0], f"superseded {replaced[0]}"],
+        )
+        accept(connection, str(replaced[0]))
 
 
 def _decide(connection: psycopg.Connection, batch_id: str, state: str) -> None:

@@ -6,6 +6,8 @@ cannot be read comes back as an `Unreadable` with file, line and reason.
 
 import csv
 import io
+import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ import pyarrow.csv
 from psycopg import sql
 
 from arrears.contract.servicing import Column, Table, contract
-from arrears.errors import SourceError
+from arrears.errors import SourceError, WarehouseError
 from arrears.extraction.drops import Drop, DropFile, lines_at
 from arrears.extraction.sources import Source
 from arrears.settings import get_settings
@@ -29,7 +31,7 @@ from arrears.warehouse.contract_tables import LOAD_COLUMNS
 
 ROWS_A_BATCH = 50_000
 MOST_UNREADABLE = 100_000
-SEPARATOR, NULL_MARK = "chr(31)", "chr(30)"  # of the hashed text: two characters that a value may not hold
+SEPARATOR = "chr(31)"  # of the hashed text: a character that no value holds
 
 DATE = r"\d{4}-\d{2}-\d{2}"
 CLOCK = r"\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?"
@@ -55,6 +57,7 @@ class Loaded:
     row_count: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    missing_columns: list[str] = field(default_factory=list)
 
 
 class DropReader:
@@ -80,6 +83,12 @@ class DropReader:
     def lender_unreadable(self) -> list[Unreadable]:
         """Malformed lines of the lender's own files; they belong to no contract table yet."""
         return self._lender_unreadable
+
+    def line_count(self, name: str) -> int:
+        """Rows of a lender's own file, malformed lines included."""
+        read = self._session.execute(f"select count(*) from {_quote(name)}").fetchone()
+        assert read is not None
+        return int(read[0]) + sum(row.table == name for row in self._lender_unreadable)
 
     def load(self, connection: psycopg.Connection, table: Table) -> Loaded:
         """Streams one table into `load.TABLE`, typed, with each row's hash, file and line.
@@ -109,6 +118,8 @@ class DropReader:
                     loaded.row_count += len(batch)
                     copy.write(_as_csv(batch.select(names)))
                     _refuse_too_many(len(loaded.unreadable), place)
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as error:
             raise SourceError(f"{place}: {str(error).splitlines()[0]}") from error
         if file is not None and self._source.is_contract_form:
@@ -137,6 +148,7 @@ class DropReader:
                 if column.required:
                     raise SourceError(f"{place}: the required column {column.name} of table {table.name} is missing.")
                 loaded.warnings.append(f"column {column.name} is missing and is read as null")
+                loaded.missing_columns.append(column.name)
         return present
 
     def _rejected(self, table: str, file: DropFile) -> list[Unreadable]:
@@ -164,6 +176,8 @@ class DropReader:
 def open_reader(source: Source, drop: Drop, scratch: Path) -> Iterator[DropReader]:
     """A reader over a drop; its scratch file is removed at the end."""
     scratch.mkdir(parents=True, exist_ok=True)
+    for left in scratch.glob("read-*"):  # by a process that was killed; nobody else works on this warehouse
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="read-") as folder:
         session = duckdb.connect(str(Path(folder) / "drop.duckdb"))
         try:
@@ -173,6 +187,8 @@ def open_reader(source: Source, drop: Drop, scratch: Path) -> Iterator[DropReade
             session.execute(f"set temp_directory = '{folder}'")
             try:
                 yield DropReader(session, source, drop)
+            except duckdb.OutOfMemoryException as error:
+                raise WarehouseError(f"No room to read {drop.folder}: free memory and disk under {scratch}.") from error
             except duckdb.Error as error:
                 raise SourceError(f"{drop.folder}: {str(error).splitlines()[0]}") from error
         finally:
@@ -236,7 +252,9 @@ def _checked(rows: str, table: Table, present: dict[str, str], time_zone: str | 
             problems.append(f"case when {name} is null then 'column {column.name} of the key is empty' end")
         final.append(f"{_quote('v_' + column.name)} as {name}")
     where_from = [name if name in present else f"null as {name}" for name in ("_file", "_line")]
-    hashed = ", ".join(f"coalesce({_quote('v_' + column.name)}, {NULL_MARK})" for column in table.columns)
+    # Only what is there is hashed, under its name: a column that the contract gains changes no row's hash.
+    hashed = ", ".join(f"'{column.name}=' || {_quote('v_' + column.name)}" for column in table.columns)
+    has_key = " and ".join(f"{_quote('v_' + name)} is not null" for name in table.primary_key)
     row = ", ".join(
         f"{_literal(column.name)}: {_quote(column.name)}" for column in table.columns if column.name in present
     )
@@ -252,7 +270,8 @@ def _checked(rows: str, table: Table, present: dict[str, str], time_zone: str | 
             cast(_line as bigint) as _line,
             case when _problem is not null
                 then concat_ws(', ', _file, 'line ' || _line) || ': ' || _problem end as _reason,
-            case when _problem is not null then cast(to_json({{{row}}}) as varchar) end as _row
+            case when _problem is not null then cast(to_json({{{row}}}) as varchar) end as _row,
+            {has_key} as _has_key
         from judged
     """
 
@@ -260,7 +279,9 @@ def _checked(rows: str, table: Table, present: dict[str, str], time_zone: str | 
 def _as_text(name: str, kind: str, column: Column) -> str:
     if kind in ("FLOAT", "DOUBLE") and column.data_type.startswith("numeric"):
         precision, scale = _precision(column)
-        return f"cast(cast(round({name}, {scale}) as decimal({precision}, {scale})) as varchar)"
+        # What is no number of that size (infinite, say) keeps its own text and is refused by it.
+        number = f"try_cast(round({name}, {scale}) as decimal({precision}, {scale}))"
+        return f"coalesce(cast({number} as varchar), cast({name} as varchar))"
     return f"nullif(cast({name} as varchar), '')"
 
 
@@ -275,11 +296,8 @@ def _reading(name: str, column: Column, time_zone: str | None) -> tuple[str, str
     if kind == "text":
         return f"case when not regexp_matches({name}, '[\\x00\\x1e\\x1f]') then {name} end", "holds a control character"
     if kind == "date":
-        value = f"try_cast({name} as date)"
-        return (
-            f"case when regexp_full_match({name}, '{DATE}') then cast({value} as varchar) end",
-            "is no date YYYY-MM-DD",
-        )
+        is_date = f"regexp_full_match({name}, '{DATE}') and {name} >= '0001'"
+        return f"case when {is_date} then cast(try_cast({name} as date) as varchar) end", "is no date YYYY-MM-DD"
     if kind == "integer":
         return (
             f"case when regexp_full_match({name}, '[+-]?\\d+') then cast(try_cast({name} as integer) as varchar) end",
@@ -332,14 +350,17 @@ def _as_csv(batch: pa.RecordBatch) -> bytes:
 
 
 def _unreadable(table: Table, rows: pa.RecordBatch) -> list[Unreadable]:
-    import json
-
     found = []
-    for row in rows.select(["_file", "_line", "_reason", "_row"]).to_pylist():
-        values = json.loads(row["_row"])
-        has_key = all(values.get(name) is not None for name in table.primary_key)
-        found.append(Unreadable(table.name, row["_file"], row["_line"], row["_reason"], values, has_key))
+    for row in rows.select(["_file", "_line", "_reason", "_row", "_has_key"]).to_pylist():
+        values = {name: _printable(value) for name, value in json.loads(row["_row"]).items()}
+        reason = _printable(row["_reason"])
+        found.append(Unreadable(table.name, row["_file"], row["_line"], reason, values, row["_has_key"]))
     return found
+
+
+def _printable(text: Any) -> Any:
+    """PostgreSQL keeps no NUL byte in a text."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}") if isinstance(text, str) else text
 
 
 def _best_reading(text: str, file: DropFile) -> dict[str, Any]:
@@ -351,7 +372,8 @@ def _best_reading(text: str, file: DropFile) -> dict[str, Any]:
         )
     except csv.Error:
         fields = []
-    return {"_text": text} | dict(zip(file.header, fields, strict=False))
+    values = {"_text": text} | dict(zip(file.header, fields, strict=False))
+    return {name: _printable(value) for name, value in values.items()}
 
 
 def _shift_lines(connection: psycopg.Connection, table: Table, rejected: list[Unreadable]) -> None:

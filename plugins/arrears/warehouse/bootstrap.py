@@ -35,7 +35,6 @@ READERS = {
     "marts": ("arrears_bi", "arrears_collector", "arrears_audit"),
     "marts_personal": ("arrears_collector",),
     "ops": ("arrears_audit",),
-    "raw": (),
 }
 
 _is_ready = False

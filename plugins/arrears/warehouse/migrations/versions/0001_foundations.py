@@ -25,6 +25,7 @@ create table ops.batches (
     content_sha256 text not null,
     drop_path text not null,
     run_id text not null,
+    replaces_batch_id text references ops.batches,
     loaded_at timestamptz not null default now(),
     decided_at timestamptz
 );
@@ -46,9 +47,10 @@ create table ops.batch_tables (
     changed_count bigint not null default 0,
     deleted_count bigint not null default 0,
     warnings jsonb not null default '[]',
+    missing_columns text[] not null default '{}',
     primary key (batch_id, table_name)
 );
-comment on table ops.batch_tables is 'What a batch brought of each contract table.';
+comment on table ops.batch_tables is 'What a batch brought of each contract table, and of a file with malformed lines.';
 
 create table ops.step_runs (
     step_run_id bigint generated always as identity primary key,
@@ -168,8 +170,7 @@ create index rows_by_loan on quarantine.rows (loan_id) where loan_id is not null
 
 GRANTS = """
 grant select, insert, update, delete on all tables in schema ops to arrears_pipeline;
-revoke update, delete on ops.published_days from arrears_pipeline;
-grant update on ops.published_days to arrears_pipeline;
+revoke delete on ops.published_days from arrears_pipeline;
 revoke all on ops.migrations from arrears_pipeline;
 grant select on ops.migrations to arrears_pipeline;
 grant select, insert, update, delete on quarantine.rows to arrears_pipeline;
