@@ -131,6 +131,7 @@ def test_every_late_account_is_in_one_queue_with_its_arrears(home: Home) -> None
     }
 
 
+@pytest.mark.slow
 def test_run_again_it_is_the_same_bytes_and_no_error(home: Home) -> None:
     before = home.exported()
     done = home.arrears(*RUN)

@@ -143,6 +143,7 @@ def test_a_backfill_makes_the_next_day(home: Home, services: "subprocess.Popen[b
     assert "manifest.json" in home.exported(day)
 
 
+@pytest.mark.slow
 def test_a_wrong_drop_fails_its_run_with_the_steps_own_exit_code(home: Home, services: "subprocess.Popen[bytes]"):
     day = FIRST + timedelta(days=5)
     before = home.exported(FIRST)
@@ -167,6 +168,7 @@ def test_when_the_services_stop_nothing_of_them_is_left(home: Home, services: "s
     assert alive == []
 
 
+@pytest.mark.slow
 def test_without_a_scheduler_the_same_day_in_one_process_gives_the_same_bytes(home: Home):
     """The last of this module: the services are gone."""
     before = home.exported(FIRST)

@@ -136,6 +136,7 @@ def test_a_loan_comes_back_by_itself_when_its_row_is_mended(workplace: Workplace
     ]
 
 
+@pytest.mark.slow
 def test_differing_duplicates_are_all_quarantined(workplace: Workplace, drop: Callable[..., Path]) -> None:
     loans = [a_loan("L1", "B1"), a_loan("L2", "B2"), a_loan("L2", "B2", grace_days=5), a_loan("L3", "B1")]
     instalments = [row for loan in ("L1", "L3") for row in instalments_of(loan)]
@@ -248,6 +249,7 @@ def test_a_blocked_day_cannot_be_built_past_its_gate(workplace: Workplace, drop:
         run_step("build_marts", D)
 
 
+@pytest.mark.slow
 def test_a_drop_taken_in_after_the_queues_were_gated_is_not_exported_past(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
@@ -259,6 +261,7 @@ def test_a_drop_taken_in_after_the_queues_were_gated_is_not_exported_past(
         run_step("publish", D)
 
 
+@pytest.mark.slow
 def test_a_rejected_replacement_leaves_the_accepted_drop_in_force(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
@@ -275,6 +278,7 @@ def test_a_rejected_replacement_leaves_the_accepted_drop_in_force(
     assert bytes_below(workplace.exports) == before
 
 
+@pytest.mark.slow
 def test_a_drop_that_comes_back_brings_its_hold_backs_back(workplace: Workplace, drop: Callable[..., Path]) -> None:
     bad = drop("bad", transactions=[a_repayment("T1", "L1"), a_repayment("T2", "L2", amount="ten")])
     for folder in (bad, drop("good"), bad):
@@ -330,6 +334,7 @@ def test_a_kill_between_intent_and_switch_is_rolled_forward(workplace: Workplace
     assert [path.name for path in workplace.exports.iterdir()] == ["2026-03-31"]
 
 
+@pytest.mark.slow
 def test_a_kill_between_switch_and_its_record_is_recorded_by_the_next_run(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
@@ -360,6 +365,7 @@ def test_an_interrupted_export_is_recorded_by_the_next_days_run_too(
     ]
 
 
+@pytest.mark.slow
 def test_a_replacement_that_was_killed_needs_its_reason_for_other_bytes(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
@@ -379,6 +385,7 @@ def test_a_replacement_that_was_killed_needs_its_reason_for_other_bytes(
     assert bytes_below(workplace.exports / "2026-03-31") == before
 
 
+@pytest.mark.slow
 def test_an_export_of_another_warehouse_is_not_touched(workplace: Workplace, drop: Callable[..., Path]) -> None:
     (workplace.exports / "2026-03-31").mkdir(parents=True)
     (workplace.exports / "2026-03-31" / "kept.txt").write_text("theirs")
@@ -390,6 +397,7 @@ def test_an_export_of_another_warehouse_is_not_touched(workplace: Workplace, dro
     assert workplace.value("select count(*) from marts.collection_queue") == 0
 
 
+@pytest.mark.slow
 def test_borrowers_without_a_required_value_hold_their_loans_back(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:
