@@ -66,5 +66,8 @@ serve: setup ## Airflow's UI with its scheduler, on the database of var/SOURCE (
 	@ARREARS_HOME="$${ARREARS_HOME:-$(CURDIR)/var/$(SOURCE)}" $(BIN)/arrears serve
 
 clean: ## stop what runs and remove the state under var
-	@for home in var var/*; do test ! -d "$$home/postgres" || ARREARS_HOME="$(CURDIR)/$$home" $(BIN)/arrears stop; done
+	@for home in var var/*; do \
+		test ! -d "$$home/postgres" || ARREARS_HOME="$(CURDIR)/$$home" $(BIN)/arrears stop; \
+		test ! -f "$$home/postgres/location" || rm -rf "$$(cat "$$home/postgres/location")"; \
+	done
 	@rm -rf var

@@ -20,7 +20,6 @@ from arrears.errors import (
     NOT_WORTH_RETRYING,
     AlreadyExported,
     ArrearsError,
-    ExportError,
     GateBlocked,
     SourceError,
     UsageError,
@@ -193,12 +192,13 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
         ).fetchall()
         exports = {str(state): (int(revision), str(manifest_sha256)) for state, revision, manifest_sha256 in rows}
         done, intended = exports.get("done"), exports.get("intended")
-        if done is None and folder.exists():
-            raise ExportError(
-                f"{folder} stands there, but this warehouse did not export it: move it away, or set ARREARS_EXPORTS to "
-                f"another folder."
-            )
         staged = export.stage(connection, day.as_of, settings)
+        if done is None and export.is_foreign(settings, day.as_of) and export.differences(staged, folder):
+            export.discard(staged)
+            raise AlreadyExported(
+                f"{folder} stands there with other bytes, but this warehouse did not export it: move it away, or set "
+                f"ARREARS_EXPORTS to another folder; nothing was replaced."
+            )
         if done is not None:
             differing = export.differences(staged, folder)
             if not differing:

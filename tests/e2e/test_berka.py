@@ -3,12 +3,9 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,12 +13,13 @@ import duckdb
 import pytest
 
 from arrears.settings import CHECKOUT
+from tests.e2e.home import Home, a_home
 
 pytestmark = pytest.mark.e2e
 
-ARREARS = Path(sys.executable).with_name("arrears")
 BERKA = CHECKOUT / "sources/berka"
-RUN = ("run", "--source", "berka", "--as-of", "1998-12-31")
+DAY = date(1998, 12, 31)
+RUN = ("run", "--source", "berka", "--as-of", DAY.isoformat())
 
 # The bank's status of a loan at the end of 1998, the pipeline's bucket; worked out a second time in tests/oracle.
 CONFUSION = {
@@ -52,41 +50,24 @@ ARREARS_BY_BUCKET = {
 }
 
 
-@dataclass(frozen=True)
-class Home:
-    """A home of this test's own."""
-
-    folder: Path
-
-    def arrears(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARREARS_", "AIRFLOW"))}
-        environment = kept | {"ARREARS_HOME": str(self.folder)}
-        return subprocess.run(
-            [str(ARREARS), *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-
-    def rows(self, query: str) -> list[dict[str, str]]:
-        done = self.arrears("sql", query)
-        assert done.returncode == 0, done.stderr
-        return list(csv.DictReader(io.StringIO(done.stdout)))
-
-    def exported(self) -> dict[str, bytes]:
-        folder = self.folder / "exports/1998-12-31"
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home() -> Iterator[Home]:
     """Berka, run for the end of 1998."""
-    made = Home(tmp_path_factory.mktemp("berka") / "home")
-    done = made.arrears(*RUN)
+    with a_home() as made:
+        done = made.arrears(*RUN)
+        assert done.returncode == 0, done.stderr
+        yield made
+
+
+def query_rows(home: Home, query: str) -> list[dict[str, str]]:
+    """A query's result, as analysts get it."""
+    done = home.arrears("sql", query)
     assert done.returncode == 0, done.stderr
-    yield made
-    made.arrears("stop")
+    return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
 def test_arrears_by_bucket_are_those_of_the_readme(home: Home) -> None:
-    rows = home.rows("select bucket, sum(arrears_amount) as arrears from marts.loan_delinquency group by bucket")
+    rows = query_rows(home, "select bucket, sum(arrears_amount) as arrears from marts.loan_delinquency group by bucket")
 
     assert {row["bucket"]: row["arrears"] for row in rows} == ARREARS_BY_BUCKET
     readme = (BERKA / "README.md").read_text(encoding="utf-8")
@@ -96,7 +77,9 @@ def test_arrears_by_bucket_are_those_of_the_readme(home: Home) -> None:
 
 
 def test_buckets_against_the_banks_own_verdict_are_those_of_the_readme(home: Home) -> None:
-    buckets = {row["loan_id"]: row["bucket"] for row in home.rows("select loan_id, bucket from marts.loan_delinquency")}
+    buckets = {
+        row["loan_id"]: row["bucket"] for row in query_rows(home, "select loan_id, bucket from marts.loan_delinquency")
+    }
     with duckdb.connect() as session:
         verdicts = session.execute(
             f"select loan_id, status from read_csv('{BERKA}/data/loan.asc.gz', delim = ';', all_varchar = true)"
@@ -106,15 +89,16 @@ def test_buckets_against_the_banks_own_verdict_are_those_of_the_readme(home: Hom
 
 
 def test_every_late_account_is_in_one_queue_with_its_arrears(home: Home) -> None:
-    late = home.rows(
-        "select loan_id, arrears_amount from marts.loan_delinquency where days_delinquent > 0 order by loan_id"
+    late = query_rows(
+        home, "select loan_id, arrears_amount from marts.loan_delinquency where days_delinquent > 0 order by loan_id"
     )
     assigned = {
-        row["loan_id"]: row["agency_id"] for row in home.rows("select loan_id, agency_id from marts.agency_assignment")
+        row["loan_id"]: row["agency_id"]
+        for row in query_rows(home, "select loan_id, agency_id from marts.agency_assignment")
     }
     lines = [
         (Path(name).parent.name, line)
-        for name, content in home.exported().items()
+        for name, content in home.exported(DAY).items()
         if name.endswith("queue.csv")
         for line in csv.DictReader(io.StringIO(content.decode()))
     ]
@@ -125,7 +109,7 @@ def test_every_late_account_is_in_one_queue_with_its_arrears(home: Home) -> None
     assert len(lines) == len(assigned) > 80
     arrears = {row["loan_id"]: Decimal(row["arrears_amount"]) for row in late}
     assert all(Decimal(line["arrears_amount"]) == arrears[line["loan_id"]] for _, line in lines)
-    totals = json.loads(home.exported()["manifest.json"])["totals"]
+    totals = json.loads(home.exported(DAY)["manifest.json"])["totals"]
     assert totals == {
         "CZK": {"count": len(lines), "arrears_amount": str(sum(Decimal(line["arrears_amount"]) for _, line in lines))}
     }
@@ -133,8 +117,8 @@ def test_every_late_account_is_in_one_queue_with_its_arrears(home: Home) -> None
 
 @pytest.mark.slow
 def test_run_again_it_is_the_same_bytes_and_no_error(home: Home) -> None:
-    before = home.exported()
+    before = home.exported(DAY)
     done = home.arrears(*RUN)
 
     assert done.returncode == 0, done.stderr
-    assert home.exported() == before
+    assert home.exported(DAY) == before

@@ -1,53 +1,24 @@
 """The program as people call it, through the real DAG: exit codes, one sentence of error, earlier exports untouched."""
 
 import json
-import os
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.day import bytes_below
+from tests.e2e.home import Home, a_home
 from tests.portfolio import a_repayment, write_drop
 
 pytestmark = pytest.mark.e2e
 
-ARREARS = str(Path(sys.executable).with_name("arrears"))
-
-
-class Home:
-    """A home with its own database, for the tests of this module in their order."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.exports = folder / "exports"
-
-    def call(self, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Runs `arrears` in a process of its own."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("ARREARS_", "AIRFLOW"))}
-        return subprocess.run(
-            [ARREARS, *map(str, arguments)],
-            env=clean | {"ARREARS_HOME": str(self.folder)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
-    folder = Path(tempfile.mkdtemp(prefix="arrears-e2e-"))
-    folder.chmod(0o755)
-    one = Home(folder)
-    yield one
-    one.call("stop")
-    shutil.rmtree(folder)
+    """One home for the tests of this module, in their order."""
+    with a_home() as one:
+        yield one
 
 
 def last_line(done: "subprocess.CompletedProcess[str]") -> str:
@@ -59,7 +30,7 @@ def test_a_range_of_dates_is_run_in_order_and_exported(home: Home) -> None:
     for day in ("2026-03-30", "2026-03-31"):
         write_drop(home.folder / "drops" / day)
 
-    done = home.call(
+    done = home.arrears(
         "run",
         "--source",
         "contract",
@@ -84,7 +55,7 @@ def test_a_range_of_dates_is_run_in_order_and_exported(home: Home) -> None:
 def test_the_same_range_again_is_the_same_bytes(home: Home) -> None:
     before = bytes_below(home.exports)
 
-    done = home.call("run", "--drop", home.folder / "drops", "--as-of", "2026-03-30", "--to", "2026-03-31")
+    done = home.arrears("run", "--drop", home.folder / "drops", "--as-of", "2026-03-30", "--to", "2026-03-31")
 
     assert done.returncode == 0, done.stderr
     assert bytes_below(home.exports) == before
@@ -94,7 +65,7 @@ def test_another_drop_for_an_exported_date_ends_with_6(home: Home) -> None:
     before = bytes_below(home.exports)
     other = write_drop(home.folder / "other", transactions=[a_repayment(amount="1.00")])
 
-    done = home.call("run", "--source", "contract", "--drop", other, "--as-of", "2026-03-31")
+    done = home.arrears("run", "--source", "contract", "--drop", other, "--as-of", "2026-03-31")
 
     assert done.returncode == 6
     assert "2026-03-31 is already exported" in last_line(done)
@@ -107,20 +78,20 @@ def test_a_blocked_gate_ends_with_3_and_leaves_the_last_export(home: Home) -> No
     rows = [a_repayment(), *(a_repayment(f"X{n}", "NOBODY") for n in range(30))]
     broken = write_drop(home.folder / "broken", transactions=rows)
 
-    done = home.call("run", "--source", "contract", "--drop", broken, "--as-of", "2026-04-01")
+    done = home.arrears("run", "--source", "contract", "--drop", broken, "--as-of", "2026-04-01")
 
     assert done.returncode == 3
     assert "The raw gate blocked 2026-04-01" in last_line(done)
     assert "X0" in last_line(done)  # the first failing key
     assert bytes_below(home.exports) == before
-    status = json.loads(home.call("status", "--as-of", "2026-04-01", "--json").stdout)
+    status = json.loads(home.arrears("status", "--as-of", "2026-04-01", "--json").stdout)
     assert {step["step"]: step["state"] for step in status["steps"]}["gate_raw"] == "blocked"
 
 
 def test_a_quarantined_row_lets_the_rest_out_with_a_warning(home: Home) -> None:
     drop = write_drop(home.folder / "row", transactions=[a_repayment(), a_repayment("T2", "L2", amount="x")])
 
-    done = home.call("run", "--source", "contract", "--drop", drop, "--as-of", "2026-04-01")
+    done = home.arrears("run", "--source", "contract", "--drop", drop, "--as-of", "2026-04-01")
 
     assert done.returncode == 0, done.stderr
     assert "warning: rows were quarantined and 1 loans are held back" in done.stderr
@@ -131,40 +102,40 @@ def test_a_quarantined_row_lets_the_rest_out_with_a_warning(home: Home) -> None:
 def test_a_missing_table_ends_with_4(home: Home) -> None:
     drop = write_drop(home.folder / "missing", loans=None)
 
-    done = home.call("run", "--source", "contract", "--drop", drop, "--as-of", "2026-04-02")
+    done = home.arrears("run", "--source", "contract", "--drop", drop, "--as-of", "2026-04-02")
 
     assert done.returncode == 4
     assert "lacks the required table loans" in last_line(done)
 
 
 def test_an_unknown_source_ends_with_2(home: Home) -> None:
-    done = home.call("run", "--source", "nobody", "--as-of", "2026-04-02")
+    done = home.arrears("run", "--source", "nobody", "--as-of", "2026-04-02")
 
     assert done.returncode == 2
     assert "Unknown source nobody" in last_line(done)
 
 
 def test_a_source_of_another_portfolio_ends_with_2(home: Home) -> None:
-    done = home.call("run", "--source", "berka", "--as-of", "2026-04-02")
+    done = home.arrears("run", "--source", "berka", "--as-of", "2026-04-02")
 
     assert done.returncode == 2
     assert "ARREARS_SOURCES=contract,berka" in last_line(done)
 
 
 def test_a_database_that_is_down_ends_with_4(home: Home) -> None:
-    done = home.call("status", ARREARS_DATABASE_URL="postgresql://arrears_pipeline@127.0.0.1:9/arrears")
+    done = home.arrears("status", ARREARS_DATABASE_URL="postgresql://arrears_pipeline@127.0.0.1:9/arrears")
 
     assert done.returncode == 4
     assert "127.0.0.1:9/arrears cannot be reached" in last_line(done)
 
 
 def test_a_wrong_date_ends_with_2(home: Home) -> None:
-    assert home.call("run", "--source", "contract", "--as-of", "31.3.2026").returncode == 2
-    assert home.call("step", "dance", "--as-of", "2026-03-31").returncode == 2
+    assert home.arrears("run", "--source", "contract", "--as-of", "31.3.2026").returncode == 2
+    assert home.arrears("step", "dance", "--as-of", "2026-03-31").returncode == 2
 
 
 def test_a_wrong_setting_ends_with_2_and_names_its_variable(home: Home) -> None:
-    done = home.call("status", ARREARS_BUSINESS_TIME_ZONE="Mars/Base")
+    done = home.arrears("status", ARREARS_BUSINESS_TIME_ZONE="Mars/Base")
 
     assert done.returncode == 2
     assert last_line(done) == (
@@ -173,7 +144,7 @@ def test_a_wrong_setting_ends_with_2_and_names_its_variable(home: Home) -> None:
 
 
 def test_explain_leads_from_the_queue_to_the_file(home: Home) -> None:
-    done = home.call("explain", "L1", "--as-of", "2026-04-01", "--json")
+    done = home.arrears("explain", "L1", "--as-of", "2026-04-01", "--json")
 
     found = json.loads(done.stdout)
     assert found["verdict"].startswith("in the queue of internal")
@@ -182,8 +153,8 @@ def test_explain_leads_from_the_queue_to_the_file(home: Home) -> None:
 
 
 def test_analysts_query_the_marts_only(home: Home) -> None:
-    done = home.call("sql", "select loan_id, bucket from marts.loan_delinquency order by loan_id")
-    refused = home.call("sql", "select * from raw.loans")
+    done = home.arrears("sql", "select loan_id, bucket from marts.loan_delinquency order by loan_id")
+    refused = home.arrears("sql", "select * from raw.loans")
 
     assert done.stdout.splitlines()[0] == "loan_id,bucket"
     assert refused.returncode == 2
@@ -191,7 +162,7 @@ def test_analysts_query_the_marts_only(home: Home) -> None:
 
 
 def test_doctor_says_what_is_off(home: Home) -> None:
-    done = home.call("doctor", "--json")
+    done = home.arrears("doctor", "--json")
 
     checks = {check["what"]: check["verdict"] for check in json.loads(done.stdout)}
     assert done.returncode == 0
@@ -200,5 +171,5 @@ def test_doctor_says_what_is_off(home: Home) -> None:
 
 
 def test_stop_stops_the_database(home: Home) -> None:
-    assert home.call("stop").stdout.strip() == "stopped"
-    assert home.call("stop").stdout.strip() == "nothing was running"
+    assert home.arrears("stop").stdout.strip() == "stopped"
+    assert home.arrears("stop").stdout.strip() == "nothing was running"

@@ -1,15 +1,12 @@
 """The DAG under Airflow's own scheduler with a LocalExecutor: services are up, a day comes out, services are gone."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,73 +14,44 @@ import psycopg
 import pytest
 
 from arrears.scheduling.serve import free_port
+from tests.e2e.home import ARREARS, Home, a_home
 
 pytestmark = pytest.mark.e2e
 
-ARREARS = Path(sys.executable).with_name("arrears")
 FIRST = date(2026, 3, 30)
 # Every task is a process that loads dbt or Great Expectations anew; on a busy machine that takes a while.
 UP_SECONDS = 240
 DAY_SECONDS = 600
 
 
-@dataclass(frozen=True)
-class Home:
-    """A home of this test's own with a small portfolio's drops."""
-
-    folder: Path
-    drops: Path
-
-    def environment(self) -> dict[str, str]:
-        """Nothing of the caller's settings but the home."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARREARS_", "AIRFLOW"))}
-        return kept | {"ARREARS_HOME": str(self.folder)}
-
-    def arrears(self, *arguments: str, seconds: float = DAY_SECONDS) -> "subprocess.CompletedProcess[str]":
-        """Runs the program to its end."""
-        return subprocess.run(
-            [str(ARREARS), *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-
-    def metadata(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Asks Airflow's metadata database, as its administrator does."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from arrears.warehouse.connections import airflow_url; print(airflow_url())"],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        with psycopg.connect(done.stdout.strip().replace("+psycopg2", "")) as connection:
-            return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
-
-    def exported(self, day: date) -> dict[str, bytes]:
-        """The files of a day's export by name."""
-        folder = self.folder / "exports" / day.isoformat()
-        return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home() -> Iterator[Home]:
+    """A small portfolio's drops, in the home's own folder."""
     from arrears.simulation.small_portfolio import write_drops
 
-    folder = tmp_path_factory.mktemp("scheduler")
-    found = Home(folder / "home", folder / "drops")
-    write_drops(found.drops, first=FIRST, last=FIRST + timedelta(days=1), loans=60, seed=11)
-    yield found
-    found.arrears("stop", seconds=60)
+    with a_home() as found:
+        write_drops(found.folder / "drops", first=FIRST, last=FIRST + timedelta(days=1), loans=60, seed=11)
+        yield found
+
+
+def metadata(home: Home, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Asks Airflow's metadata database, as its administrator does."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from arrears.warehouse.connections import airflow_url; print(airflow_url())"],
+        env=home.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    with psycopg.connect(done.stdout.strip().replace("+psycopg2", "")) as connection:
+        return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def services(home: Home) -> Iterator["subprocess.Popen[bytes]"]:
     """`arrears serve`, up and healthy."""
-    said = home.drops.with_name("serve.txt")
+    said = home.folder / "serve.txt"
     with said.open("wb") as output:
         process = subprocess.Popen(
             [str(ARREARS), "serve", "--unpause", "--port", str(free_port())],
@@ -106,16 +74,19 @@ def services(home: Home) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_a_day_is_run_by_the_scheduler_and_exported(home: Home, services: "subprocess.Popen[bytes]"):
-    done = home.arrears("run", "--source", "contract", "--drop", str(home.drops), "--as-of", FIRST.isoformat())
+    done = home.arrears(
+        "run", "--source", "contract", "--drop", str(home.folder / "drops"), "--as-of", FIRST.isoformat()
+    )
 
     assert done.returncode == 0, done.stderr
     assert "manifest.json" in home.exported(FIRST)
     # The command only asked: the scheduler queued every task of the run.
-    rows = home.metadata(
+    rows = metadata(
+        home,
         "select run.triggered_by, run.state, count(*), count(task.queued_by_job_id)"
         " from dag_run as run inner join task_instance as task"
         " on run.dag_id = task.dag_id and run.run_id = task.run_id"
-        " where run.run_type = 'manual' group by run.triggered_by, run.state"
+        " where run.run_type = 'manual' group by run.triggered_by, run.state",
     )
     assert rows == [("CLI", "success", 10, 10)]
 
@@ -123,7 +94,7 @@ def test_a_day_is_run_by_the_scheduler_and_exported(home: Home, services: "subpr
 @pytest.mark.slow
 def test_a_backfill_makes_the_next_day(home: Home, services: "subprocess.Popen[bytes]"):
     day = FIRST + timedelta(days=1)
-    conf = json.dumps({"source": "contract", "drop": str(home.drops)})
+    conf = json.dumps({"source": "contract", "drop": str(home.folder / "drops")})
     asked = home.arrears(
         "airflow",
         *("backfill", "create", "--dag-id", "collections_daily", "--from-date", day.isoformat()),
@@ -136,7 +107,7 @@ def test_a_backfill_makes_the_next_day(home: Home, services: "subprocess.Popen[b
     while state not in ("success", "failed"):
         assert time.monotonic() < deadline, f"the run is {state}"
         time.sleep(2)
-        rows = home.metadata("select state from dag_run where run_type = 'backfill' and logical_date = %s", day)
+        rows = metadata(home, "select state from dag_run where run_type = 'backfill' and logical_date = %s", day)
         state = rows[0][0] if rows else None
 
     assert state == "success"
@@ -147,7 +118,9 @@ def test_a_backfill_makes_the_next_day(home: Home, services: "subprocess.Popen[b
 def test_a_wrong_drop_fails_its_run_with_the_steps_own_exit_code(home: Home, services: "subprocess.Popen[bytes]"):
     day = FIRST + timedelta(days=5)
     before = home.exported(FIRST)
-    done = home.arrears("run", "--source", "contract", "--drop", str(home.drops / "no-such"), "--as-of", str(day))
+    done = home.arrears(
+        "run", "--source", "contract", "--drop", str(home.folder / "drops" / "no-such"), "--as-of", str(day)
+    )
 
     assert done.returncode == 4, done.stderr
     assert "no-such" in done.stderr.strip().splitlines()[-1]
@@ -173,7 +146,9 @@ def test_without_a_scheduler_the_same_day_in_one_process_gives_the_same_bytes(ho
     """The last of this module: the services are gone."""
     before = home.exported(FIRST)
 
-    done = home.arrears("run", "--source", "contract", "--drop", str(home.drops), "--as-of", FIRST.isoformat())
+    done = home.arrears(
+        "run", "--source", "contract", "--drop", str(home.folder / "drops"), "--as-of", FIRST.isoformat()
+    )
 
     assert done.returncode == 0, done.stderr
     assert home.exported(FIRST) == before

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from arrears import steps
-from arrears.errors import AlreadyExported, ExportError, GateBlocked, UsageError, WarehouseBusy
+from arrears.errors import AlreadyExported, GateBlocked, UsageError, WarehouseBusy
 from arrears.orchestration import STEPS
 from arrears.warehouse import run_lock
 from tests.conftest import Workplace
@@ -390,7 +390,7 @@ def test_an_export_of_another_warehouse_is_not_touched(workplace: Workplace, dro
     (workplace.exports / "2026-03-31").mkdir(parents=True)
     (workplace.exports / "2026-03-31" / "kept.txt").write_text("theirs")
 
-    with pytest.raises(ExportError, match="this warehouse did not export it: move it away"):
+    with pytest.raises(AlreadyExported, match="this warehouse did not export it: move it away"):
         run_day(drop(), D)
 
     assert bytes_below(workplace.exports) == {"2026-03-31/kept.txt": b"theirs"}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from arrears.transform import dbt, publishing
+from arrears.warehouse import bootstrap
 from tests.conftest import Workplace
 
 D = date(2026, 3, 31)
@@ -20,9 +21,15 @@ def nodes(workplace: Workplace) -> list[Mapping[str, Any]]:
     return [node for node in dbt.manifest()["nodes"].values() if node["resource_type"] == "model"]
 
 
-def test_unit_tests_pass(workplace: Workplace) -> None:
-    del workplace
+def build_empty(workplace: Workplace) -> None:
+    """Builds every model without rows; the portfolio's currency is kept, as extracting keeps it."""
+    with workplace.connect() as connection:
+        bootstrap.keep(connection, "reporting_currency", "EUR")
     dbt.invoke(["run", "--empty"], D)
+
+
+def test_unit_tests_pass(workplace: Workplace) -> None:
+    build_empty(workplace)
 
     runs = dbt.invoke(["test", "--select", "test_type:unit"], D)
 
@@ -57,6 +64,26 @@ def test_no_mart_of_bi_holds_a_personal_column(nodes: list[Mapping[str, Any]]) -
     for mart in publishing.marts(dbt.manifest()):
         if mart.schema == "marts":
             assert not personal & set(mart.columns), mart.name
+
+
+def test_bi_reads_what_is_published_and_nothing_that_is_being_built(workplace: Workplace) -> None:
+    build_empty(workplace)
+
+    granted = workplace.rows(
+        "select distinct table_schema, grantee from information_schema.role_table_grants"
+        " where privilege_type = 'SELECT' and grantee like 'arrears\\_%%' and grantee <> 'arrears_pipeline'"
+        " and table_schema in ('working', 'marts', 'marts_personal')",
+    )
+    readers = workplace.rows(
+        "select grantee from information_schema.role_table_grants"
+        " where table_schema = 'marts' and table_name = 'data_quality_results' and grantee <> 'arrears_pipeline'"
+    )
+
+    everybody = {"arrears_bi", "arrears_collector", "arrears_audit"}
+    assert {role for schema, role in granted if schema == "working"} == set()
+    assert {role for schema, role in granted if schema == "marts"} == everybody
+    assert {role for schema, role in granted if schema == "marts_personal"} == {"arrears_collector"}
+    assert {role for (role,) in readers} == everybody
 
 
 def test_no_model_reads_the_clock_or_chance(nodes: list[Mapping[str, Any]]) -> None:

@@ -191,6 +191,25 @@ def test_the_same_day_twice_is_the_same_bytes(connection: psycopg.Connection) ->
     assert export.differences(staged(connection), get_settings().exports / "2026-03-31") == []
 
 
+def test_files_and_folders_are_for_the_owner_alone(connection: psycopg.Connection) -> None:
+    a_line(connection)
+    exports = get_settings().exports
+    exports.mkdir()
+    exports.chmod(0o750)
+    before = os.umask(0)
+    try:
+        export.make_visible(staged(connection), replace_revision=None)
+        waiting = staged(connection)
+    finally:
+        os.umask(before)
+
+    modes = {path: path.stat().st_mode & 0o777 for path in exports.rglob("*")}
+    assert len(modes) == 11  # two exports of a recipient with two files, the manifest, and the staging folder
+    assert waiting.folder in modes
+    assert {path.name for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()
+    assert exports.stat().st_mode & 0o777 == 0o750  # whose folder it is, is not ours to say
+
+
 def test_the_manifest_adds_up(connection: psycopg.Connection) -> None:
     a_line(connection, loan_id="L1")
     a_line(connection, loan_id="L2", rank=2, arrears_amount=Decimal("0.01"))

@@ -57,12 +57,12 @@ def solver_name() -> str:
     return "HiGHS " + ".".join(str(part) for part in version)
 
 
-def solve(program: Program, *, gap_share: float = 0.0, gap_amount: float = 0.0, node_limit: int = 10_000) -> Answer:
+def solve(program: Program, *, gap_share: float = 0.0, node_limit: int = 10_000) -> Answer:
     """Solves the program.
 
     Args:
         program: what to solve.
-        gap_share, gap_amount: an integer program is good enough when the bound is no further away than either.
+        gap_share: an integer program is good enough when the bound is no further away, in proportion.
         node_limit: how many branch-and-bound nodes an integer program may look at.
 
     Raises:
@@ -73,7 +73,7 @@ def solve(program: Program, *, gap_share: float = 0.0, gap_amount: float = 0.0, 
     solver.setOptionValue("presolve", "choose" if program.is_integer else "off")
     if program.is_integer:
         solver.setOptionValue("mip_rel_gap", gap_share)
-        solver.setOptionValue("mip_abs_gap", gap_amount)
+        solver.setOptionValue("mip_abs_gap", 0.0)
         solver.setOptionValue("mip_max_nodes", node_limit)
     solver.passModel(_model(program))
     solver.run()

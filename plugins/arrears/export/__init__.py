@@ -6,7 +6,7 @@ switches.
 
 from arrears.export.manifest import code_version
 from arrears.export.staging import StagedExport, folder_name, stage
-from arrears.export.switching import differences, discard, find_staged, make_visible
+from arrears.export.switching import differences, discard, find_staged, is_foreign, make_visible
 
 __all__ = [
     "StagedExport",
@@ -15,6 +15,7 @@ __all__ = [
     "discard",
     "find_staged",
     "folder_name",
+    "is_foreign",
     "make_visible",
     "stage",
 ]

@@ -14,7 +14,7 @@ from arrears.errors import ExportError
 from arrears.export import manifest
 from arrears.export.policy import Policy, policies
 from arrears.export.rendering import Relations, relations, write_csv, write_parquet
-from arrears.export.writing import in_one_sentence, make_folder, remove, sync_folder, synced
+from arrears.export.writing import PRIVATE_FOLDER, in_one_sentence, make_folder, remove, sync_folder, synced
 from arrears.settings import Settings
 from arrears.warehouse.bootstrap import kept
 
@@ -72,7 +72,7 @@ def stage(connection: psycopg.Connection, as_of_date: date, settings: Settings) 
     remove(building)
     try:
         with in_one_sentence(building, "Writing the export to"):
-            make_folder(building)
+            make_folder(building, settings.exports)
             files = _render(connection, building, found)
             content = {
                 "as_of_date": as_of_date.isoformat(),
@@ -129,7 +129,7 @@ def _render(connection: psycopg.Connection, building: Path, found: Relations) ->
         folder = building / name
         if folder.exists():
             raise ExportError(f"Two recipients would share the export folder {name}: {recipient_id} is one; rename it.")
-        folder.mkdir()
+        folder.mkdir(mode=PRIVATE_FOLDER)
         for file, write in (("queue.csv", write_csv), ("queue.parquet", write_parquet)):
             rendered = write(connection, folder / file, columns, found.line, recipient_id)
             files[f"{name}/{file}"] = {

@@ -44,6 +44,15 @@ def differences(staged: StagedExport, exported_folder: Path) -> list[str]:
     return sorted(differing)
 
 
+def is_foreign(settings: Settings, as_of_date: date) -> bool:
+    """Whether something stands where the export of a date that this warehouse never exported would become visible.
+
+    Asked before publishing, for a date without a row in ops.exports: another warehouse with the same ARREARS_EXPORTS
+    made what stands there. --replace cannot replace it, because there is no revision to keep.
+    """
+    return (settings.exports / as_of_date.isoformat()).exists()
+
+
 def find_staged(as_of_date: date, manifest_sha256: str, settings: Settings) -> StagedExport:
     """The export that publishing meant to make visible, wherever a crash has left it.
 
@@ -72,7 +81,7 @@ def make_visible(staged: StagedExport, replace_revision: int | None) -> None:
         replace_revision: the number of the visible revision that is replaced and kept; None: the date is new.
 
     Raises:
-        AlreadyExported: another export of the date is visible and may not be replaced.
+        AlreadyExported: a foreign export of the date is visible.
         ExportError: the folders cannot be renamed; what was visible still is.
     """
     visible = staged.exports / staged.as_of_date.isoformat()
@@ -82,8 +91,8 @@ def make_visible(staged: StagedExport, replace_revision: int | None) -> None:
                 _put_in_place(staged, visible, replace_revision)
             elif replace_revision is None:
                 raise AlreadyExported(
-                    f"{visible} holds another export of {staged.as_of_date} already, and nothing was replaced: "
-                    f"move it away, or say --replace REASON."
+                    f"{visible} holds an export of {staged.as_of_date} that this warehouse did not make, and nothing "
+                    f"was replaced: move that folder away, or set ARREARS_EXPORTS to another folder."
                 )
             else:
                 _replace(staged, visible, replace_revision)
@@ -110,7 +119,7 @@ def _put_in_place(staged: StagedExport, visible: Path, replace_revision: int | N
 
 def _replace(staged: StagedExport, visible: Path, replace_revision: int) -> None:
     kept = _kept(staged, replace_revision)
-    make_folder(kept.parent)
+    make_folder(kept.parent, staged.exports)
     if manifest.sha256_of(kept) != staged.manifest_sha256:
         # What stands there while its own revision is still visible is a replacement that never became visible.
         remove(kept)

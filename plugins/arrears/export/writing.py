@@ -1,4 +1,7 @@
-"""Files and folders that survive a power cut, and one sentence where they cannot be written."""
+"""Files and folders that survive a power cut, and one sentence where they cannot be written.
+
+They hold names, telephone numbers and addresses, so they are made for their owner's eyes alone, whatever the umask.
+"""
 
 import hashlib
 import os
@@ -10,11 +13,13 @@ from typing import BinaryIO
 
 from arrears.errors import ExportError
 
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+
 
 @contextmanager
 def synced(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write, on disk when the block ends."""
-    with path.open("xb") as file:
+    """A new file to write that only its owner may read, on disk when the block ends."""
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE)) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -35,11 +40,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder with its parents, their entries on disk."""
+def make_folder(folder: Path, exports: Path) -> None:
+    """Makes a folder below the exports with what is missing above it, their entries on disk.
+
+    The exports folder and all below are made for their owner alone; what stands already keeps its mode, and what is
+    missing above the exports gets that of the process.
+    """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
+    for path in reversed(missing):
+        is_ours = path == exports or exports in path.parents
+        path.mkdir(mode=PRIVATE_FOLDER if is_ours else 0o777, exist_ok=True)
         sync_folder(path.parent)
 
 

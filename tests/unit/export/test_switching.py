@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from arrears.errors import AlreadyExported, ExportError
-from arrears.export import StagedExport, differences, discard, find_staged, make_visible, manifest, switching
+from arrears.export import (
+    StagedExport,
+    differences,
+    discard,
+    find_staged,
+    is_foreign,
+    make_visible,
+    manifest,
+    switching,
+    writing,
+)
 from arrears.export.staging import STAGING
 from arrears.settings import Settings
 
@@ -23,6 +33,14 @@ class Killed(BaseException):
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("ARREARS_EXPORTS", str(tmp_path / "exports"))
     return Settings()
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A process that hides nothing by itself."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 def a_staged_export(settings: Settings, queue: str = "rank,loan_id\n1,L1\n", code: str = "1") -> StagedExport:
@@ -78,9 +96,44 @@ def test_another_export_of_the_date_is_not_overwritten(settings: Settings) -> No
     make_visible(a_staged_export(settings, "first"), replace_revision=None)
     staged = a_staged_export(settings, "second")
 
-    with pytest.raises(AlreadyExported, match=r"2026-03-31 holds another export .* nothing was replaced"):
+    with pytest.raises(
+        AlreadyExported,
+        match=r"2026-03-31 holds an export of 2026-03-31 that this warehouse did not make, and nothing was replaced: "
+        r"move that folder away, or set ARREARS_EXPORTS to another folder\.$",
+    ):
         make_visible(staged, replace_revision=None)
     assert visible(settings) == "first"
+
+
+def test_what_stands_where_a_new_date_would_appear_is_foreign(settings: Settings) -> None:
+    assert not is_foreign(settings, DAY)
+    make_visible(a_staged_export(settings), replace_revision=None)
+
+    assert is_foreign(settings, DAY)
+    assert not is_foreign(settings, date(2026, 4, 1))
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_kept_revisions_are_for_the_owner_alone(settings: Settings) -> None:
+    make_visible(a_staged_export(settings, "first"), replace_revision=None)
+    make_visible(a_staged_export(settings, "second"), replace_revision=1)
+
+    for folder in (".revisions", ".revisions/2026-03-31"):
+        assert (settings.exports / folder).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_only_the_exports_folder_and_below_is_made_private(tmp_path: Path) -> None:
+    exports = tmp_path / "srv/exports"
+    writing.make_folder(exports / ".staging/building", exports)
+
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {
+        "srv": 0o777,
+        "srv/exports": 0o700,
+        "srv/exports/.staging": 0o700,
+        "srv/exports/.staging/building": 0o700,
+    }
 
 
 def dying_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 {# What an account would bring, net of what it costs, with each recipient that may take it. The price is that of
    the tier in force when the account is placed, at its age then; where the contract has no such tier, the
    contract's own. An account stays with who holds it, under the contract it was placed under if that may still
-   have it. #}
+   have it. One that comes back after days without an assignment stays while there is room, those that bring most
+   first: its place may have been given to another since. #}
 {{ config(pre_hook="{{ create_decision_tables() }}") }}
 with eligible as (
     select * from {{ ref('int_assignment__loans_eligible') }}
@@ -17,6 +18,18 @@ recovery_rates as (
 
 conversions as (
     select * from {{ ref('int_assignment__currencies_converted') }}
+),
+
+holdings as (
+    select * from {{ ref('int_assignment__holdings') }}
+),
+
+reserved as (
+    select * from {{ ref('int_assignment__places_reserved') }}
+),
+
+contracts as (
+    select * from {{ ref('int_assignment__contracts_open') }}
 ),
 
 placed as (
@@ -107,25 +120,73 @@ valued as (
     inner join conversions as to_cost on priced.cost_currency = to_cost.currency
 ),
 
-final as (
+owned as (
     select
-        loan_id,
-        borrower_id,
-        group_key,
-        agency_id,
-        contract_id,
-        recipient_kind,
-        currency,
-        held_agency_id,
-        placed_on,
+        *,
         coalesce(agency_id = held_agency_id, false)
         and row_number() over (
             partition by loan_id, agency_id
             order by is_held_under_contract desc, expected_net_amount desc, contract_id asc
-        ) = 1 as is_held,
-        expected_net_amount,
-        reason
+        ) = 1 as is_held
     from valued
+),
+
+seated as (
+    select
+        owned.loan_id,
+        owned.contract_id,
+        holdings.is_returning,
+        row_number() over (
+            partition by owned.contract_id
+            order by holdings.is_returning asc, owned.expected_net_amount desc, owned.loan_id asc
+        ) as seat_number
+    from owned
+    inner join holdings on owned.loan_id = holdings.loan_id
+    where
+        owned.is_held
+        and not holdings.is_placement
+        and owned.expected_net_amount > 0
+),
+
+places as (
+    select
+        contract_id,
+        count(*) as reserved_count
+    from reserved
+    group by contract_id
+),
+
+without_room as (
+    select
+        seated.loan_id,
+        seated.contract_id
+    from seated
+    inner join contracts on seated.contract_id = contracts.contract_id
+    left join places on seated.contract_id = places.contract_id
+    where
+        seated.is_returning
+        and seated.seat_number + coalesce(places.reserved_count, 0) > contracts.capacity
+),
+
+final as (
+    select
+        owned.loan_id,
+        owned.borrower_id,
+        owned.group_key,
+        owned.agency_id,
+        owned.contract_id,
+        owned.recipient_kind,
+        owned.currency,
+        owned.held_agency_id,
+        owned.placed_on,
+        owned.is_held and without_room.loan_id is null as is_held,
+        owned.expected_net_amount,
+        owned.reason
+    from owned
+    left join without_room
+        on
+            owned.loan_id = without_room.loan_id
+            and owned.contract_id = without_room.contract_id
 )
 
 select * from final

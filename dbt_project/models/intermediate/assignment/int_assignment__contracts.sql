@@ -1,5 +1,5 @@
-{# What the solver must know of a contract. Placements count against the capacity until they are recalled, whatever
-   has become of the account; an earlier assignment counts while it stands. Several days' runs may prepare one
+{# What the solver must know of a contract. Reserved places count against the capacity, and so does an earlier
+   assignment that stands. Several days' runs may prepare one
    working day (a weekend's), so what earlier ones gave for it counts against the daily intake. #}
 with contracts as (
     select * from {{ ref('int_assignment__contracts_open') }}
@@ -7,6 +7,10 @@ with contracts as (
 
 holdings as (
     select * from {{ ref('int_assignment__holdings') }}
+),
+
+reserved as (
+    select * from {{ ref('int_assignment__places_reserved') }}
 ),
 
 candidates as (
@@ -17,9 +21,8 @@ held as (
     select
         contract_id,
         loan_id,
-        cast(null as date) as placed_on
-    from holdings
-    where is_placement
+        placed_on
+    from reserved
     union all
     select
         candidates.contract_id,

@@ -1,7 +1,21 @@
-{# Who holds an account: its open placement, as the lender's system confirms it; else the assignment of the latest
-   exported day, unless the account was recalled since. #}
+{# Who holds an account: its open placement, as the lender's system confirms it; else its latest assignment of an
+   exported day, however long ago, unless the account was recalled since. Days on which it was given to nobody (held
+   back, paid up, suppressed) end nothing, and neither do days without any assignment: no mart keeps what an account
+   was like on past days, so that it was paid up in between cannot be read. #}
+{{ config(
+    pre_hook="create index if not exists agency_assignment_by_loan
+              on {{ source('published', 'agency_assignment').render() }} (loan_id, as_of_date)"
+) }}
 with placements as (
     select * from {{ ref('stg_servicing__placements') }}
+),
+
+loans as (
+    select * from {{ ref('loan_delinquency') }}
+),
+
+exports as (
+    select * from {{ source('ops', 'exports') }}
 ),
 
 assignments as (
@@ -21,22 +35,55 @@ open_placements as (
     order by loan_id asc, placed_on desc, placement_id desc
 ),
 
+{# One look into the index for each delinquent loan: years of days are never read whole. #}
+latest as (
+    select
+        loans.loan_id,
+        assigned.agency_id,
+        assigned.contract_id,
+        assigned.assigned_on,
+        assigned.as_of_date
+    from loans
+    inner join lateral (
+        select
+            assignments.agency_id,
+            assignments.contract_id,
+            assignments.assigned_on,
+            assignments.as_of_date
+        from assignments
+        where assignments.loan_id = loans.loan_id
+        order by assignments.as_of_date desc
+        limit 1
+    ) as assigned on true
+    where loans.days_delinquent >= 1
+),
+
+last_exported as (
+    select max(as_of_date) as as_of_date
+    from exports
+    where
+        state = 'done'
+        and as_of_date < {{ as_of_date() }}
+),
+
+{# A recall that was known when the account was given again, to begin on a later day, is over. #}
 standing as (
     select
-        assignments.loan_id,
-        assignments.agency_id,
-        assignments.contract_id,
-        assignments.assigned_on
-    from assignments
+        latest.loan_id,
+        latest.agency_id,
+        latest.contract_id,
+        latest.assigned_on,
+        latest.as_of_date < last_exported.as_of_date as is_returning
+    from latest
+    cross join last_exported
     where
-        assignments.as_of_date = (select max(exported.as_of_date) from assignments as exported)
-        and not exists (
+        not exists (
             select 1
             from placements
             where
-                placements.loan_id = assignments.loan_id
-                and placements.agency_id = assignments.agency_id
-                and placements.recalled_on > assignments.as_of_date
+                placements.loan_id = latest.loan_id
+                and placements.agency_id = latest.agency_id
+                and (placements.recalled_on > latest.as_of_date or placements.recalled_on >= latest.assigned_on)
                 and placements.recalled_on <= {{ as_of_date() }}
         )
 ),
@@ -47,7 +94,8 @@ final as (
         agency_id,
         contract_id,
         placed_on as held_since_on,
-        true as is_placement
+        true as is_placement,
+        false as is_returning
     from open_placements
     union all
     select
@@ -55,7 +103,8 @@ final as (
         standing.agency_id,
         standing.contract_id,
         standing.assigned_on as held_since_on,
-        false as is_placement
+        false as is_placement,
+        standing.is_returning
     from standing
     left join open_placements on standing.loan_id = open_placements.loan_id
     where open_placements.loan_id is null
