@@ -20,7 +20,7 @@ def _known_row_stays(table: Table, loaded: Loaded) -> ExpectNoRows:
     matches = " and ".join(f"vanished.{column} = known.{column}" for column in table.primary_key)
     key = ", ".join(f"vanished.{column}" for column in table.primary_key)
     parents = [parent for parent in ("loan", "borrower") if f"{parent}_id" in table.column_names]
-    stays = " or ".join(_parent_stays(parent, parents, loaded) for parent in parents) or "true"
+    stays = " or ".join(_parent_is_there(parent, parents, loaded) for parent in parents) or "true"
     return rules.no_rows(
         f"""
         with vanished as (select * from {{batch}})
@@ -38,23 +38,21 @@ def _known_row_stays(table: Table, loaded: Loaded) -> ExpectNoRows:
     )
 
 
-def _parent_stays(parent: str, parents: list[str], loaded: Loaded) -> str:
-    """SQL: the row hangs on this parent, and the parent is known after the batch."""
+def _parent_is_there(parent: str, parents: list[str], loaded: Loaded) -> str:
+    """SQL: the row hangs on this parent, and the parent is known and has not vanished from the drop too.
+
+    Where it has and its deletion is refused, the row's is refused with it (`Loaded.refusing`).
+    """
     key, parent_table = f"{parent}_id", f"{parent}s"
     hangs = f"known.{key} is not null"
     if parent == "borrower" and "loan" in parents:
         hangs = "known.loan_id is null"
-    gone = (
-        ""
-        if parent_table in loaded.deletions_refused
-        else f"""
-            and not exists (
-                select 1 from raw.{parent_table} as gone
-                where gone.{key} = holder.{key} and gone._batch_id in {loaded.batches_sql} and gone._is_deleted
-                    and gone._source = holder._source
-            )"""
-    )
     return f"""({hangs} and exists (
             select 1 from versions.{parent_table} as holder
-            where holder.{key} = known.{key} and holder._source = known._source and holder._known_to is null{gone}
+            where holder.{key} = known.{key} and holder._source = known._source and holder._known_to is null
+                and not exists (
+                    select 1 from raw.{parent_table} as gone
+                    where gone.{key} = holder.{key} and gone._batch_id in {loaded.batches_sql} and gone._is_deleted
+                        and gone._source = holder._source
+                )
         ))"""

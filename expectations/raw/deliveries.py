@@ -19,8 +19,11 @@ select
     tables.row_count,
     tables.deleted_count - coalesce(vanished_together.row_count, 0) as deleted_count,
     tables.warnings,
+    tables.delivered_columns,
     last_drop.batch_date as last_date,
-    last_drop.row_count as last_row_count
+    last_drop.row_count as last_row_count,
+    last_columns.batch_date as last_columns_date,
+    last_columns.delivered_columns as last_delivered_columns
 from ops.batch_tables as tables
 inner join ops.batches as batches on tables.batch_id = batches.batch_id
 left join ({vanished_together}) as vanished_together
@@ -35,7 +38,16 @@ left join lateral (
     order by earlier.batch_date desc
     limit 1
 ) as last_drop on true
-where tables.batch_id in {batches}
+left join lateral (
+    select earlier.batch_date, earlier_tables.delivered_columns
+    from ops.batches as earlier
+    inner join ops.batch_tables as earlier_tables on earlier.batch_id = earlier_tables.batch_id
+    where earlier.source = batches.source and earlier.state = 'accepted'
+        and earlier_tables.table_name = tables.table_name and earlier_tables.is_delivered
+    order by earlier.batch_date desc
+    limit 1
+) as last_columns on true
+where tables.batch_id in {batches} and tables.table_name in ({contract_tables})
 """
 
 
@@ -80,7 +92,13 @@ def query(loaded: Loaded, thresholds: Thresholds, tables: Contract) -> str:
         f"select batch_id, table_name, sum(row_count) as row_count from ({union}) as parts"
         " group by batch_id, table_name"
     )
-    return DELIVERIES.replace("{vanished_together}", counted).replace("{batches}", loaded.batches_sql)
+    # A lender's own file with malformed lines stands there too.
+    names = ", ".join(f"'{name}'" for name in tables)
+    return (
+        DELIVERIES.replace("{vanished_together}", counted)
+        .replace("{batches}", loaded.batches_sql)
+        .replace("{contract_tables}", names)
+    )
 
 
 def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
@@ -137,7 +155,7 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
                 severity="warning",
             ),
             rules.no_rows(
-                refused_deletions(thresholds),
+                refused_deletions(loaded, thresholds),
                 rules.table("deletions", "Deletions of a table stay within its threshold."),
                 severity="warning",
             ),
@@ -151,12 +169,34 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
                 rules.table("columns", "The columns delivered are those of the contract."),
                 severity="warning",
             ),
+            _columns_stay(),
         ],
     )
 
 
-def refused_deletions(thresholds: Thresholds) -> str:
-    """SQL of the deliveries whose deletions lie beyond the threshold: nothing of those tables is deleted."""
+def _columns_stay() -> rules.ExpectNoRows:
+    """A column that was never delivered is null and only reported; one that was would be emptied in every row."""
+    return rules.no_rows(
+        """
+        with delivered as (select * from {batch})
+        select delivered._batch_id, delivered.table_name,
+            delivered.table_name || ' lacks column ' || string_agg(missing.name, ', ' order by missing.name)
+            || ', which was there on ' || delivered.last_columns_date as detail
+        from delivered
+        cross join lateral unnest(delivered.last_delivered_columns) as missing (name)
+        where delivered.is_delivered and missing.name <> all (delivered.delivered_columns)
+        group by delivered._batch_id, delivered.table_name, delivered.last_columns_date
+        """,
+        rules.table("columns-stay", "A column once delivered is in every later drop of its table."),
+    )
+
+
+def refused_deletions(loaded: Loaded, thresholds: Thresholds) -> str:
+    """SQL of the deliveries whose deletions lie beyond the threshold: nothing of those tables is deleted.
+
+    A table that only grows has no such threshold: every row that vanishes from it holds its loan back.
+    """
+    growing = ", ".join(f"'{name}'" for name in sorted(loaded.growing_tables))
     return f"""
         with delivered as (select * from {{batch}})
         select delivered._batch_id, delivered.table_name,
@@ -166,6 +206,7 @@ def refused_deletions(thresholds: Thresholds) -> str:
         from delivered
         left join ({thresholds.sql("deletions")}) as threshold on threshold.table_name = delivered.table_name
         left join ({thresholds.sql("deletions")}) as usual on usual.table_name = '*'
-        where delivered.deleted_count > coalesce(delivered.last_row_count, 0) * coalesce(threshold.share, usual.share)
+        where delivered.table_name not in ({growing})
+            and delivered.deleted_count > coalesce(delivered.last_row_count, 0) * coalesce(threshold.share, usual.share)
             and delivered.deleted_count >= coalesce(threshold.minimum_count, usual.minimum_count)
     """

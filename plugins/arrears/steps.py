@@ -148,7 +148,7 @@ def gate_marts(day: Day, step_run_id: int) -> dict[str, Any]:
     del step_run_id
     from arrears import gate
 
-    verdict = gate.run_gate("marts", day.as_of)
+    verdict = gate.run_gate("marts", day.as_of, may_replace=day.replace is not None)
     verdict.raise_if_blocked()
     return dict(verdict.counts)
 
@@ -172,7 +172,7 @@ def gate_queues(day: Day, step_run_id: int) -> dict[str, Any]:
     del step_run_id
     from arrears import gate
 
-    verdict = gate.run_gate("queues", day.as_of)
+    verdict = gate.run_gate("queues", day.as_of, may_replace=day.replace is not None)
     verdict.raise_if_blocked()
     return dict(verdict.counts)
 

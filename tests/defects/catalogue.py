@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.defects.clean_portfolio import Drop, Row
+from tests.defects.clean_portfolio import GONE, Drop, Row
 
 Outcome = Literal["row", "warning", "block"]
 
@@ -97,6 +97,11 @@ def _rename_loan(drop: Drop) -> None:
     drop["instalments"] += [
         instalment | {"loan_id": "L77"} for instalment in drop["instalments"] if instalment["loan_id"] == "L01"
     ]
+
+
+def _without(table: str, column: str) -> Callable[[Drop], object]:
+    """The column is gone from every row, and so from the file."""
+    return lambda drop: [row.update({column: GONE}) for row in drop[table]]
 
 
 def _both(*mutators: Callable[[Drop], object]) -> Callable[[Drop], object]:
@@ -411,6 +416,7 @@ CATALOGUE = (
         outcome="warning",
     ),
     Defect("a table gone", lambda drop: drop.pop("charges"), "raw.deliveries", "table-missing", outcome="warning"),
+    Defect("a column gone", _without("loans", "officer_id"), "raw.deliveries", "columns-stay", outcome="block"),
     Defect("a file cut off", keep_first("instalments", 120), "raw.deliveries", "row-count-fall", outcome="block"),
     Defect(
         "bookings cut to none", keep_first("transactions", 0), "raw.deliveries", "required-not-empty", outcome="block"

@@ -14,6 +14,9 @@ from arrears.contract.servicing import contract
 Row = dict[str, Any]
 Drop = dict[str, list[Row]]
 
+# Stands in every row for a column that the file lacks.
+GONE = "(gone)"
+
 LOANS, BORROWERS, INSTALMENTS = 20, 16, 12
 
 
@@ -152,7 +155,7 @@ def _month(number: int) -> str:
     return f"{2025 + (number + 5) // 12}-{(number + 5) % 12 + 1:02}-01"
 
 
-def _bookings(number: int) -> Sequence[Row]:
+def _bookings(number: int) -> list[Row]:
     loan_id = f"L{number:02}"
     disbursed = {
         "transaction_id": f"{loan_id}-D",
@@ -178,7 +181,7 @@ def _bookings(number: int) -> Sequence[Row]:
     return [disbursed, *paid]
 
 
-def _reversals() -> Sequence[Row]:
+def _reversals() -> list[Row]:
     """The third repayments of two loans bounced; a fee of a third loan was waived."""
     return [
         {
@@ -219,10 +222,14 @@ def _contract(contract_id: str, agency_id: str, capacity: int) -> Row:
 
 
 def write_drop(folder: Path, drop: Mapping[str, Sequence[Row]]) -> Path:
-    """Writes a drop as CSV files, every column of the contract in every file; gives the folder."""
+    """Writes a drop as CSV files, every column of the contract in every file but those GONE; gives the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in drop.items():
-        columns = contract()[name].column_names
+        columns = [
+            column
+            for column in contract()[name].column_names
+            if not rows or any(row.get(column) != GONE for row in rows)
+        ]
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()

@@ -5,27 +5,30 @@ The day is 2026-03-31 of the clean portfolio; L11 and L02 are among the loans gi
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from arrears import steps
-from arrears.errors import GateBlocked
+from arrears import orchestration, steps
+from arrears.errors import AlreadyExported, GateBlocked
 from arrears.gate import run_gate
 from arrears.gate.verdict import Stage
 from arrears.warehouse.connections import connect
 from arrears.warehouse.embedded import Server
 from tests import conftest
 from tests.defects.gate_warehouse import FIRST
+from tests.defects.sampling import sampled
 
 TEMPLATE = "arrears_built_template"
-STEPS = ("build_marts", "gate_marts", "assign_agencies", "build_queues")
+# The drop is accepted and gone: extract and gate_raw find nothing to do.
+UP_TO_QUEUES = orchestration.STEPS[: orchestration.STEPS.index("gate_queues")]
 
 
 @pytest.fixture(scope="session")
-def _template(_template: str, server: Server, session_home: conftest.Path) -> str:
+def _template(_template: str, server: Server, session_home: Path) -> str:
     """The clean portfolio's day, built up to the queues, to be copied."""
     # dbt's parsed project holds the database's name, so the day is built under the name that every test's copy has.
     place = sql.Identifier(conftest.DATABASE)
@@ -34,7 +37,7 @@ def _template(_template: str, server: Server, session_home: conftest.Path) -> st
         with pytest.MonkeyPatch.context() as patch:
             conftest._point_to(patch, server, session_home, conftest.DATABASE)
             patch.setattr(steps, "owner_kind", "process")
-            for name in STEPS:
+            for name in UP_TO_QUEUES:
                 steps.run(name, FIRST, run_id="test")
             conftest.forget_settings()
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [conftest.DATABASE])
@@ -261,7 +264,7 @@ DEFECTS = (
 )
 
 
-@pytest.mark.parametrize("defect", DEFECTS, ids=str)
+@pytest.mark.parametrize("defect", sampled(DEFECTS))
 def test_a_built_defect_is_caught(defect: BuiltDefect, workplace: conftest.Workplace) -> None:
     with connect() as connection:
         for statement in defect.statement.split("; "):
@@ -337,6 +340,43 @@ def test_a_gate_run_again_finds_the_same_and_leaves_the_same(workplace: conftest
     run_gate("queues", FIRST)
 
     assert state() == before
+
+
+def _export(manifest_sha256: str = "m") -> None:
+    with connect() as connection:
+        connection.execute(
+            "insert into ops.exports (as_of_date, revision, state, manifest_sha256, code_version, run_id)"
+            " values (%s, 1, 'done', %s, 'c', 'r')",
+            [FIRST, manifest_sha256],
+        )
+
+
+def _found(workplace: conftest.Workplace) -> object:
+    return [
+        workplace.rows("select * from quarantine.rows order by finding_id"),
+        workplace.rows("select * from ops.gate_results order by stage, suite, rule"),
+    ]
+
+
+def test_an_exported_date_keeps_its_results_where_the_gate_would_end_otherwise(workplace: conftest.Workplace) -> None:
+    with connect() as connection:
+        connection.execute(_suppress("B11").encode())
+    run_gate("queues", FIRST)
+    _export()
+    before = _found(workplace)
+    run_gate("queues", FIRST, may_replace=False)
+    assert _found(workplace) == before
+    with connect() as connection:
+        connection.execute(_suppress("B02").replace("'N'", "'N2'").encode())
+
+    with pytest.raises(
+        AlreadyExported, match=r"^2026-03-31 is already exported, and the queues gate would now end oth"
+    ):
+        run_gate("queues", FIRST, may_replace=False)
+    assert _found(workplace) == before
+
+    run_gate("queues", FIRST, may_replace=True)
+    assert _found(workplace) != before
 
 
 def test_a_fault_mended_before_the_gate_runs_again_holds_nothing(workplace: conftest.Workplace) -> None:

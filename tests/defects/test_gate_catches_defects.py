@@ -5,9 +5,10 @@ import pytest
 from tests.defects.catalogue import CATALOGUE, Defect
 from tests.defects.clean_portfolio import clean_drop
 from tests.defects.gate_warehouse import SECOND, GateWarehouse
+from tests.defects.sampling import sampled
 
 
-@pytest.mark.parametrize("defect", CATALOGUE, ids=str)
+@pytest.mark.parametrize("defect", sampled(CATALOGUE))
 def test_a_defect_is_caught(defect: Defect, gate: GateWarehouse) -> None:
     drop = clean_drop()
     defect.mutate(drop)

@@ -410,7 +410,7 @@ def test_a_malformed_line_of_a_lenders_file_deletes_nothing(workplace: Workplace
         ("L2", "loans.csv, line 3: the line cannot be read (missing columns)")
     ]
     assert workplace.rows(
-        "select row_count, unreadable_count from ops.batch_tables where table_name = 'loans_file'"
+        "select row_count, unreadable_count from ops.batch_tables where table_name = 'loans.csv'"
     ) == [(2, 1)]
 
 

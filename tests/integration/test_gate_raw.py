@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from arrears import gate
+from arrears.contract.servicing import contract
 from arrears.errors import GateBlocked
 from arrears.extraction import batches
 from arrears.gate import checking, thresholds
@@ -16,7 +17,7 @@ from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
 from tests.defects.catalogue import row_of, set_in_first, set_value
-from tests.defects.clean_portfolio import Drop, clean_drop
+from tests.defects.clean_portfolio import GONE, Drop, clean_drop
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse
 
 
@@ -335,5 +336,239 @@ def test_a_key_of_two_sources_blocks_and_names_both(
     verdict = gate.judge_batches(SECOND)
 
     assert verdict.rejected_batches == (batch_id,)
-    with pytest.raises(GateBlocked, match=r"raw.borrowers key-of-one-source .* first delivered by other and contract"):
+    with pytest.raises(
+        GateBlocked, match=r"raw.borrowers@other key-of-one-source .* first delivered by other and contract"
+    ):
         verdict.raise_if_blocked()
+
+
+def test_a_few_bookings_that_vanish_hold_their_loans(warehouse: GateWarehouse) -> None:
+    drop = clean_drop()
+    gone = [row for row in drop["transactions"] if row["loan_id"] == "L08"][:4]
+    drop["transactions"] = [row for row in drop["transactions"] if row not in gone]
+
+    verdict = warehouse.judge(drop, SECOND)
+
+    assert not verdict.is_blocked
+    assert warehouse.rows("select distinct rule, loan_id from quarantine.rows") == [("known-row-vanishes", "L08")]
+
+
+def test_a_file_of_bookings_cut_off_beyond_the_threshold_blocks_the_day(warehouse: GateWarehouse) -> None:
+    known = len(clean_drop()["transactions"])
+    drop = clean_drop()
+    drop["transactions"] = drop["transactions"][: known - 14]  # a tenth: fewer than a fall of row counts is
+
+    verdict = warehouse.judge(drop, SECOND)
+
+    assert 0.05 * known < 14 < 0.2 * known
+    assert [(result.suite, result.rule.split(" ")[0], result.failed_count) for result in verdict.failures] == [
+        ("raw.transactions", "row-findings", 14),
+        ("raw.transactions.deletions", "known-row-vanishes", 14),
+    ]
+    assert verdict.is_blocked
+    assert warehouse.rows("select count(*) from versions.transactions where _known_to is null") == [(known,)]
+
+
+def test_bookings_of_loans_whose_deletion_is_refused_stay_and_others_that_vanish_hold_their_loan(
+    warehouse: GateWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = tmp_path / "gate_thresholds.csv"
+    seed.write_text(thresholds.THRESHOLDS.read_text().replace("row_count_fall,*,0.20,20", "row_count_fall,*,0.20,1000"))
+    monkeypatch.setattr(thresholds, "THRESHOLDS", seed)
+    drop = clean_drop()
+    drop["transactions"].remove(row_of(drop, "transactions", transaction_id="L05-R01"))
+    gone = {f"L{number:02}" for number in range(9, 21)}
+    for table, rows in drop.items():
+        drop[table] = [row for row in rows if row.get("loan_id") not in gone]
+
+    verdict = warehouse.judge(drop, SECOND)
+
+    known = len(clean_drop()["transactions"])
+    assert not verdict.is_blocked
+    assert warehouse.rows("select count(*) from versions.transactions where _known_to is null") == [(known,)]
+    assert warehouse.rows("select rule, key from quarantine.rows where loan_id is not null") == [
+        ("known-row-vanishes", {"transaction_id": "L05-R01"})
+    ]
+    assert warehouse.rows('select count(*) from quarantine.rows where key = \'{"transaction_id": "L05-R01"}\'') == [
+        (1,)
+    ]
+
+
+def test_a_rejected_batch_is_not_judged_again_once_a_later_one_is_accepted(warehouse: GateWarehouse) -> None:
+    rejected = warehouse.judge(a_drop_with_fifteen_of_twenty_products_wrong(), SECOND).rejected_batches
+    warehouse.judge(clean_drop(), THIRD)
+    before = warehouse.rows("select * from versions.loans order by loan_id, _known_from")
+
+    again = gate.judge_batches(SECOND)
+
+    assert again.is_blocked
+    assert (again.accepted_batches, again.rejected_batches) == ((), ())
+    assert warehouse.state(rejected[0]) == "rejected"
+    assert warehouse.rows("select * from versions.loans order by loan_id, _known_from") == before
+
+
+def test_a_rejected_batch_is_not_judged_again_once_an_earlier_date_was_accepted_since(
+    warehouse: GateWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.judge(a_drop_with_fifteen_of_twenty_products_wrong(), THIRD)
+    drop = a_drop_with_an_unknown_product()
+    row_of(drop, "loans", loan_id="L06")["grace_days"] = "3"
+    warehouse.judge(drop, SECOND)
+    seed = tmp_path / "gate_thresholds.csv"  # now the rejected one would pass, with differences to another state
+    seed.write_text(thresholds.THRESHOLDS.read_text().replace("row_findings,*,0.05,10", "row_findings,*,0.05,1000"))
+    monkeypatch.setattr(thresholds, "THRESHOLDS", seed)
+
+    again = gate.judge_batches(THIRD)
+
+    assert again.accepted_batches == ()
+    assert again.is_blocked
+
+
+def lender_file(warehouse: GateWarehouse, batch_id: str, unreadable: int, lines: int | None) -> None:
+    """Malformed lines of a lender's file that is no contract table, as the extractor leaves them."""
+    with connect() as connection:
+        if lines is not None:
+            connection.execute(
+                "insert into ops.batch_tables (batch_id, table_name, is_delivered, file, row_count, unreadable_count)"
+                " values (%s, 'trans', true, 'trans.asc', %s, %s)",
+                [batch_id, lines, unreadable],
+            )
+        for line in range(2, 2 + unreadable):
+            connection.execute(
+                "insert into quarantine.rows (finding_id, as_of_date, stage, source, table_name, batch_id, rule,"
+                " reason, severity, key, file, line, opened_on) values (%s, %s, 'extract', 'contract', 'trans', %s,"
+                " 'unreadable', 'an open quote', 'critical', 'null', 'trans.asc', %s, %s)",
+                [f"{batch_id}-{line}", SECOND, batch_id, line, SECOND],
+            )
+    del warehouse
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "lines", "is_blocked"), [(12, 100, True), (12, 1000, False), (9, 9, False), (12, None, True)]
+)
+def test_malformed_lines_of_a_lender_s_own_file_count_for_the_threshold(
+    warehouse: GateWarehouse, unreadable: int, lines: int | None, is_blocked: bool
+) -> None:
+    drop = clean_drop()
+    row_of(drop, "loans", loan_id="L06")["grace_days"] = "3"
+    batch_id = warehouse.deliver(drop, SECOND)
+    lender_file(warehouse, batch_id, unreadable, lines)
+
+    verdict = gate.judge_batches(SECOND)
+
+    assert verdict.is_blocked is is_blocked
+    assert [
+        (result.suite, result.is_passed, result.failed_count, result.checked_count, result.failing_keys[0])
+        for result in verdict.results
+        if result.expectation == "row_findings_within_threshold"
+    ] == [("raw.trans", not is_blocked, unreadable, lines or unreadable, {"line": "2"})]
+    assert warehouse.rows(
+        "select checked_count from ops.gate_results where suite = 'raw.deliveries' and rule = 'deletions'"
+    ) == [(len(contract()),)]
+
+
+def test_a_column_never_delivered_is_a_warning_and_one_that_was_blocks(warehouse: GateWarehouse) -> None:
+    drop = clean_drop()
+    for row in drop["charges"]:
+        row["waived_on"] = GONE
+    warehouse.deliver(drop, SECOND)
+    with connect() as connection:  # as if the first drop had lacked it
+        connection.execute(
+            "update ops.batch_tables set delivered_columns = array_remove(delivered_columns, 'waived_on')"
+            " where table_name = 'charges'"
+        )
+
+    verdict = gate.judge_batches(SECOND)
+
+    assert not verdict.is_blocked
+    assert [(result.rule, result.severity) for result in verdict.failures] == [("columns", "warning")]
+
+    for row in drop["charges"]:
+        row["kind"] = "late"
+    for row in drop["loans"]:
+        row["officer_id"] = GONE
+    later = warehouse.judge(drop, THIRD)
+    assert later.is_blocked
+    assert later.failures[0].told == (
+        "raw.deliveries columns-stay (expect_no_rows) failed for 1 of 47 rows,"
+        " first loans lacks column officer_id, which was there on 2026-04-01"
+    )
+
+
+@pytest.fixture
+def two_sources(warehouse: GateWarehouse, workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> GateWarehouse:
+    """Another lender's system beside the first."""
+    shutil.copytree(workplace.sources / "contract", workplace.sources / "other")
+    monkeypatch.setenv("ARREARS_SOURCES", "contract,other")
+    get_settings.cache_clear()
+    return warehouse
+
+
+def other_drop(product: str = "consumer") -> Drop:
+    """One loan of another lender."""
+    drop = clean_drop()
+    return {
+        "borrowers": [row_of(drop, "borrowers", borrower_id="B01") | {"borrower_id": "X01"}],
+        "loans": [row_of(drop, "loans", loan_id="L01") | {"loan_id": "X1", "borrower_id": "X01", "product": product}],
+        "instalments": [row_of(drop, "instalments", loan_id="L01", instalment_number="1") | {"loan_id": "X1"}],
+        "transactions": [],
+    }
+
+
+def test_results_do_not_depend_on_which_sources_were_judged_together_or_how_often(two_sources: GateWarehouse) -> None:
+    query = "select * from ops.gate_results where as_of_date = %s order by suite, rule"
+    wrong = a_drop_with_an_unknown_product()
+    two_sources.deliver(wrong, SECOND)
+    two_sources.deliver(other_drop("karaoke"), SECOND, source="other")
+    gate.judge_batches(SECOND)
+    together = two_sources.rows(query, SECOND)
+    assert {row[2] for row in together if row[4] == "product-values"} == {"raw.loans", "raw.loans@other"}
+
+    two_sources.deliver(other_drop(), SECOND, source="other")
+    gate.judge_batches(SECOND)
+    two_sources.deliver(other_drop("karaoke"), SECOND, source="other")
+    verdict = gate.judge_batches(SECOND)
+
+    assert two_sources.rows(query, SECOND) == together
+    assert ("raw.loans", "product-values") in {(result.suite, result.rule) for result in verdict.failures}
+
+
+def test_a_replacement_that_is_rejected_leaves_the_results_and_findings_of_the_batch_that_holds_again(
+    warehouse: GateWarehouse,
+) -> None:
+    results = "select * from ops.gate_results order by as_of_date, suite, rule"
+    findings = "select finding_id from quarantine.rows where closed_on is null or closed_on > opened_on order by 1"
+    held = warehouse.judge(a_drop_with_an_unknown_product(), SECOND).accepted_batches
+    before = warehouse.rows(results), warehouse.rows(findings)
+
+    replacement = warehouse.judge(a_drop_with_fifteen_of_twenty_products_wrong(), SECOND)
+
+    assert replacement.is_blocked
+    assert warehouse.state(held[0]) == "accepted"
+    assert (warehouse.rows(results), warehouse.rows(findings)) == before
+    assert not gate.judge_batches(SECOND).is_blocked
+
+
+def test_what_postgresql_quotes_of_rows_is_kept_nowhere(
+    warehouse: GateWarehouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from arrears.gate import engine
+
+    engine.load()
+    from expectations import rules
+    from expectations.raw import from_contract
+
+    drop = clean_drop()
+    row_of(drop, "borrowers", borrower_id="B05")["country"] = "FR"
+    query = (
+        "with delivered as (select * from {batch}) select * from delivered where cast(delivered.name as date) > now()"
+    )
+    broken = rules.no_rows(query, rules.row("time_zone-iana", "time_zone is an IANA name."))
+    monkeypatch.setattr(from_contract, "zone_is_known", lambda table: broken)
+    verdict = warehouse.judge(drop, SECOND)
+
+    told = {result.rule: result.sentence for result in verdict.failures}
+    assert verdict.is_blocked
+    assert "InvalidDatetimeFormat" in str(told)
+    pages = " ".join(file.read_text() for file in get_settings().data_docs.rglob("*.html"))
+    assert "Debtor" not in json.dumps(told) + caplog.text + pages

@@ -72,7 +72,7 @@ def extract(
         content = open_drop(source, find_drop_folder(source, drop, as_of))
     except SourceError:
         if accepted is not None and drop is None:  # the drop may be gone; what was accepted of it is known for ever
-            return _as_accepted(connection, accepted, run_id)
+            return {"batch_id": accepted.batch_id, "state": accepted.state}
         raise
     content_sha256 = _content(source, content)
     if accepted is not None:
@@ -80,7 +80,7 @@ def extract(
             "select content_sha256 = %s from ops.batches where batch_id = %s", [content_sha256, accepted.batch_id]
         ).fetchone()
         if same == (True,):
-            return _as_accepted(connection, accepted, run_id)
+            return {"batch_id": accepted.batch_id, "state": accepted.state}
         _refuse_other_bytes(connection, accepted, content, may_replace=may_replace)
     if newest[0] is not None and newest[0] > as_of:
         raise SourceError(
@@ -91,19 +91,6 @@ def extract(
         supersede(connection, accepted)
     replaced = None if accepted is None else accepted.batch_id
     return _load(connection, source, content, content_sha256, as_of, run_id, replaced)
-
-
-def _as_accepted(connection: psycopg.Connection, accepted: Batch, run_id: str) -> dict[str, int | str]:
-    """The accepted batch as it is; judged again where the date's last verdict was on a drop that was rejected."""
-    rejected = connection.execute(
-        "select 1 from ops.batches as rejected inner join ops.batches as accepted using (source, batch_date)"
-        " where accepted.batch_id = %s and rejected.state = 'rejected' and rejected.decided_at >= accepted.decided_at",
-        [accepted.batch_id],
-    ).fetchone()
-    if rejected is None:
-        return {"batch_id": accepted.batch_id, "state": accepted.state}
-    supersede(connection, accepted)
-    return _load_again(connection, accepted.batch_id, run_id, None)
 
 
 def _load_again(
@@ -206,13 +193,16 @@ def _load(
 def _keep_lender_unreadable(connection: psycopg.Connection, drop: Drop, reader: DropReader, batch: Batch) -> None:
     """Malformed lines of the lender's own files are quarantined and counted under the file's name."""
     _quarantine(connection, batch, reader.lender_unreadable())
-    for name, count in Counter(row.table for row in reader.lender_unreadable()).items():
-        file = drop.files[name]
+    counts = Counter(row.table for row in reader.lender_unreadable())
+    for name, file in drop.files.items():
+        count = counts[file.label]
+        if count == 0:
+            continue
         connection.execute(
             "insert into ops.batch_tables"
             " (batch_id, table_name, is_delivered, file, file_sha256, row_count, unreadable_count)"
             " values (%s, %s, true, %s, %s, %s, %s)",
-            [batch.batch_id, name, file.label, file.sha256, reader.line_count(name), count],
+            [batch.batch_id, file.label, file.label, file.sha256, reader.line_count(name) + count, count],
         )
 
 
@@ -249,7 +239,7 @@ def _load_table(
             "changed_count": changed,
             "deleted_count": deleted,
             "warnings": Jsonb(loaded.warnings),
-            "missing_columns": loaded.missing_columns,
+            "delivered_columns": loaded.delivered_columns,
         }
         for name, value in (
             ("unreadable", len(loaded.unreadable)),
@@ -280,7 +270,7 @@ def _as_last_time(
     """What is known of the table if the last accepted batch brought the same bytes and no finding is open."""
     found = connection.execute(
         """
-        select last.row_count, last.warnings, last.missing_columns
+        select last.row_count, last.warnings, last.delivered_columns
         from ops.batch_tables as last
         inner join ops.batches as batches on last.batch_id = batches.batch_id
         where batches.source = %(source)s and batches.state = 'accepted' and last.table_name = %(table)s
@@ -297,7 +287,7 @@ def _as_last_time(
     ).fetchone()
     if found is None:
         return None
-    return {"row_count": found[0], "warnings": Jsonb(found[1]), "missing_columns": found[2]}
+    return {"row_count": found[0], "warnings": Jsonb(found[1]), "delivered_columns": found[2]}
 
 
 def _refuse_empty(drop: Drop, table: Table, loaded: Loaded) -> None:

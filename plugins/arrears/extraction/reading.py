@@ -57,7 +57,7 @@ class Loaded:
     row_count: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    missing_columns: list[str] = field(default_factory=list)
+    delivered_columns: list[str] = field(default_factory=list)
 
 
 class DropReader:
@@ -72,7 +72,7 @@ class DropReader:
             for name, file in drop.files.items():
                 # Materialised (on disk beyond the memory limit): several SELECTs read the same file.
                 session.execute(f"create table {_quote(name)} as {_scan(file)}")
-                self._lender_unreadable += self._rejected(name, file)
+                self._lender_unreadable += self._rejected(file.label, file)
 
     def tables(self) -> list[Table]:
         """The contract tables that this drop delivers."""
@@ -81,14 +81,14 @@ class DropReader:
         return [table for table in contract().values() if self._source.select(table.name) is not None]
 
     def lender_unreadable(self) -> list[Unreadable]:
-        """Malformed lines of the lender's own files; they belong to no contract table yet."""
+        """Malformed lines of the lender's own files, under the file's name: they belong to no contract table yet."""
         return self._lender_unreadable
 
     def line_count(self, name: str) -> int:
-        """Rows of a lender's own file, malformed lines included."""
+        """Rows of a lender's own file, malformed lines left out."""
         read = self._session.execute(f"select count(*) from {_quote(name)}").fetchone()
         assert read is not None
-        return int(read[0]) + sum(row.table == name for row in self._lender_unreadable)
+        return int(read[0])
 
     def load(self, connection: psycopg.Connection, table: Table) -> Loaded:
         """Streams one table into `load.TABLE`, typed, with each row's hash, file and line.
@@ -143,12 +143,12 @@ class DropReader:
         for name in present:
             if name not in table.column_names and name not in ("_file", "_line"):
                 loaded.warnings.append(f"column {name} is not in the contract and is ignored")
+        loaded.delivered_columns = [name for name in table.column_names if name in present]
         for column in table.columns:
             if column.name not in present:
                 if column.required:
                     raise SourceError(f"{place}: the required column {column.name} of table {table.name} is missing.")
                 loaded.warnings.append(f"column {column.name} is missing and is read as null")
-                loaded.missing_columns.append(column.name)
         return present
 
     def _rejected(self, table: str, file: DropFile) -> list[Unreadable]:

@@ -5,11 +5,15 @@ failed are fetched: on a clean day nothing is.
 """
 
 import logging
+import re
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
 from urllib.parse import quote
+
+import psycopg
 
 from arrears.gate import engine
 from arrears.gate.data_docs import DATASOURCE, DocsSite
@@ -17,6 +21,9 @@ from arrears.gate.verdict import KEYS_KEPT, Result, Stage
 from arrears.warehouse.connections import session_options, sqlalchemy_url
 
 LOG = logging.getLogger(__name__)
+
+# As SQLAlchemy words it: (psycopg2.errors.UndefinedTable) relation "raw.loans" does not exist
+_DATABASE_ERROR = re.compile(r"\(psycopg2?\.(?:errors\.)?(\w+)\)")
 
 # More rows than this that break one rule are no rows to set aside: the delivery is wrong, whatever its size.
 MOST_FINDINGS = 250_000
@@ -48,6 +55,11 @@ class Found:
     severity: str
     identity: Mapping[str, Any]
     reason: str
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The row's key as people know it, as text: dates in ISO form, times in UTC."""
+        return {name: str(value) for name, value in self.identity.items() if not name.startswith("_")}
 
 
 def check(stage: Stage, as_of_date: date, checks: Sequence[Check], site: DocsSite) -> tuple[list[Result], list[Found]]:
@@ -98,8 +110,8 @@ def _check(
         outcome = checkpoint.run(run_id=run_id)
         ran = {result.suite_name: result for result in outcome.run_results.values()}
     except Exception as error:  # whatever it is, the gate is shut; the reason stands in every suite's result
-        LOG.exception("gate stage=%s as_of_date=%s could not run", stage, as_of_date)
-        broken = _first_line(error)
+        broken = said(error)
+        LOG.error("gate stage=%s as_of_date=%s could not run: %s\n%s", stage, as_of_date, broken, _where(error))
 
     results: list[Result] = []
     found: list[Found] = []
@@ -107,7 +119,8 @@ def _check(
         for result, rows in _judge(gx, each, definitions[each.name], ran.get(each.name), broken):
             results.append(result)
             found += rows
-    site.build(context, stage, as_of_date)
+    raised = {name for name, result in ran.items() if any(_exception(outcome) for outcome in result.results)}
+    site.build(context, stage, as_of_date, without=raised)
     return results, found
 
 
@@ -144,8 +157,9 @@ def _found(
     try:
         rows = _rows(gx, each, definition, expectation, count)
     except Exception as error:  # the rows cannot be told from the good ones, so none may go on
-        LOG.exception("gate suite=%s rule=%s rows could not be fetched", each.name, meta["rule"])
-        return _failed_to_run(each, expectation, _first_line(error)), []
+        why = said(error)
+        LOG.error("gate suite=%s rule=%s rows not fetched: %s\n%s", each.name, meta["rule"], why, _where(error))
+        return _failed_to_run(each, expectation, why), []
     found = [
         Found(
             suite=each.name,
@@ -243,13 +257,28 @@ def _exception(outcome: Any) -> str:
     records = [info] if "raised_exception" in info else list(info.values())
     for record in records:
         if record.get("raised_exception"):
-            return _first_line(record.get("exception_message") or "it raised an exception")
+            return said(record.get("exception_message") or "it raised an exception")
     return ""
 
 
-def _first_line(error: object) -> str:
+def said(error: object) -> str:
+    """An error in one line that may be kept: without what PostgreSQL quotes of rows.
+
+    Only the first line is PostgreSQL's message; DETAIL, CONTEXT and the statement follow. Of errors about a value
+    (SQLSTATE class 22) the message quotes it too, so its name alone is told.
+    """
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(".")
+    line = (lines[0] if lines else type(error).__name__).rstrip(".")
+    named = _DATABASE_ERROR.search(line)
+    kind = getattr(psycopg.errors, named[1], None) if named else None
+    if named and issubclass(kind or psycopg.DataError, psycopg.DataError):
+        return f"{line[: named.end()]} a value that cannot be read or computed with"
+    return line
+
+
+def _where(error: BaseException) -> str:
+    """The stack of an error, without its message."""
+    return "".join(traceback.format_tb(error.__traceback__)).rstrip()
 
 
 def _failed_count(outcome: Any) -> int:
@@ -275,4 +304,4 @@ def _shown(one: Found) -> dict[str, str]:
     """The key as people know it; of a finding on a whole table, the words."""
     if one.scope == "table" and one.reason:
         return {"found": one.reason}
-    return {name: str(value) for name, value in one.identity.items() if not name.startswith("_")}
+    return one.key

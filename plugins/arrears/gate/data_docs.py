@@ -9,7 +9,7 @@ a gate with what failed. Pages of dates long past are removed: what they said st
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -38,8 +38,16 @@ class DocsSite:
         """The page to open first."""
         return self.folder / "index.html"
 
-    def build(self, context: Any, stage: Stage, as_of_date: date) -> None:
-        """Writes Great Expectations' pages of the run at hand."""
+    def build(self, context: Any, stage: Stage, as_of_date: date, without: Collection[str] = ()) -> None:
+        """Writes Great Expectations' pages of the run at hand.
+
+        Args:
+            context: the one that holds the run.
+            stage: the gate.
+            as_of_date: the date of the run.
+            without: suites in which something raised: their pages would show the error whole, with the rows it quotes.
+        """
+        left_out = {f"{DATASOURCE}-{suite}.html" for suite in without}
         self.folder.mkdir(parents=True, exist_ok=True)
         _forget_sites(context)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".building-") as name:
@@ -49,7 +57,7 @@ class DocsSite:
             self._remove_run(f"{as_of_date}-{stage}")
             for file in sorted(path for path in aside.rglob("*") if path.is_file()):
                 place = file.relative_to(aside)
-                if place.name not in _TOUR and place != Path("index.html"):
+                if place.name not in left_out and place.name not in _TOUR and place != Path("index.html"):
                     target = self.folder / place
                     target.parent.mkdir(parents=True, exist_ok=True)
                     file.replace(target)

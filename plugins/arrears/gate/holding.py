@@ -7,6 +7,7 @@ rows are put back only into the very table they were taken from.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -14,8 +15,8 @@ from psycopg.types.json import Jsonb
 
 from arrears.gate.checking import Found
 from arrears.gate.quarantine import content_hash
-from arrears.gate.thresholds import Thresholds
-from arrears.gate.verdict import KEYS_KEPT, Result, Stage
+from arrears.gate.thresholds import Thresholds, row_findings
+from arrears.gate.verdict import Result, Stage
 
 # Where a loan that is held back may not appear, by the gate that found it; each has a column loan_id.
 TAKEN_FROM: Mapping[Stage, tuple[str, ...]] = {
@@ -42,7 +43,7 @@ def take_out(connection: psycopg.Connection, stage: Stage, as_of_date: date, fou
     rows_by_table: dict[str, set[str]] = {}
     reasons: dict[str, str] = {}
     for one in found:
-        key = {name: str(value) for name, value in one.identity.items() if not name.startswith("_")}
+        key = one.key
         finding_id = content_hash([str(as_of_date), stage, one.table, one.rule, key])
         connection.execute(
             sql.SQL(
@@ -133,9 +134,16 @@ def _say_so(connection: psycopg.Connection, stage: Stage, reasons: Mapping[str, 
     )
 
 
-def put_back(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> None:
-    """Undoes what this gate took out of tables that were not built again since; then it sees what it saw before."""
-    connection.execute("delete from quarantine.rows where as_of_date = %s and stage = %s", [as_of_date, stage])
+def put_back(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> list[dict[str, Any]]:
+    """Undoes what this gate took out of tables that were not built again since; then it sees what it saw before.
+
+    Returns:
+        The findings that this removed, for `keep_findings`.
+    """
+    removed = connection.execute(
+        "delete from quarantine.rows as findings where as_of_date = %s and stage = %s returning to_jsonb(findings)",
+        [as_of_date, stage],
+    ).fetchall()
     connection.execute(KEPT_BESIDE)
     for name in (*TAKEN_FROM[stage], STATE_MART):
         oid = _oid(connection, name)
@@ -168,6 +176,24 @@ def put_back(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> 
             given,
         )
     connection.execute("delete from working.gate_taken_out where stage = %s", [stage])
+    return [row[0] for row in removed]
+
+
+def finding_ids(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> set[str]:
+    """The ids of what this gate found for the date."""
+    rows = connection.execute(
+        "select finding_id from quarantine.rows where as_of_date = %s and stage = %s", [as_of_date, stage]
+    ).fetchall()
+    return {str(row[0]) for row in rows}
+
+
+def keep_findings(connection: psycopg.Connection, findings: Sequence[Mapping[str, Any]]) -> None:
+    """Writes findings again as they stood before `put_back`."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into quarantine.rows select * from jsonb_populate_record(cast(null as quarantine.rows), %s)",
+            [[Jsonb(dict(finding))] for finding in findings],
+        )
 
 
 def _oid(connection: psycopg.Connection, name: str) -> int | None:
@@ -187,21 +213,5 @@ def beyond_threshold(held: Mapping[str, int], results: Sequence[Result], in_forc
         checked = max((result.checked_count for result in of_table), default=0)
         threshold = in_force.of("row_findings", table)
         keys = [key for result in of_table if result.scope == "row" for key in result.failing_keys]
-        found.append(
-            Result(
-                suite=of_table[0].suite,
-                expectation="row_findings_within_threshold",
-                rule="row-findings",
-                scope="table",
-                severity="critical",
-                is_passed=not threshold.is_exceeded(wrong, checked),
-                checked_count=checked,
-                failed_count=wrong,
-                sentence=(
-                    f"{wrong} of {checked} rows of {table} break a rule; the export stops above a share of"
-                    f" {threshold.share.normalize():f} and from {threshold.minimum_count} rows on."
-                ),
-                failing_keys=tuple(keys[:KEYS_KEPT]),
-            )
-        )
+        found.append(row_findings(of_table[0].suite, "row-findings", table, wrong, checked, threshold, keys))
     return found

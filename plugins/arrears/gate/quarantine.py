@@ -5,12 +5,14 @@ hash of what was found, and what a gate found for the same batches before is rep
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from arrears.contract.servicing import Contract, Table
 from arrears.gate.batches import Loaded
@@ -60,12 +62,17 @@ select
     encode(sha256(convert_to(
         concat_ws(chr(31), rows._batch_id, {table_name}, 'deletions', cast({key} as text)), 'UTF8'
     )), 'hex'),
-    %(as_of_date)s, 'raw', rows._source, {table_name}, rows._batch_id, 'raw.deliveries', 'deletions', {reason},
+    %(as_of_date)s, 'raw', rows._source, {table_name}, rows._batch_id, {suite}, 'deletions', {reason},
     'warning', {key}, to_jsonb(rows), batches.batch_date
 from raw.{table} as rows
 inner join ops.batches as batches on rows._batch_id = batches.batch_id
 where rows._batch_id = any(%(batches)s) and rows._is_deleted
+    and not exists (
+        select 1 from quarantine.rows as bad
+        where bad.batch_id = rows._batch_id and bad.table_name = {table_name} and bad.stage = 'raw' and bad.key = {key}
+    )
 on conflict (finding_id) do nothing
+returning source
 """
 
 # Keys of a table that are quarantined in these batches and will not be known otherwise: not known before, and, where a
@@ -112,7 +119,7 @@ where rows._batch_id = any(%(batches)s) and not rows._is_deleted
         where bad.batch_id = rows._batch_id and bad.table_name = {table_name} and bad.stage = 'raw' and bad.key = {key}
     )
 on conflict (finding_id) do nothing
-returning key
+returning source, key
 """
 
 CLOSE = """
@@ -149,6 +156,11 @@ def key_json(table: Table, alias: str) -> sql.Composable:
     return sql.SQL("jsonb_build_object({})").format(pairs)
 
 
+def _suite_sql(name: str) -> sql.Composable:
+    """SQL of a suite's name with its source's suffix; `rows` is the alias of the row."""
+    return sql.SQL("concat({}, cast(%(suffixes)s as jsonb) ->> rows._source)").format(sql.Literal(name))
+
+
 def write_raw(
     connection: psycopg.Connection, as_of_date: date, loaded: Loaded, found: Sequence[Found], tables: Contract
 ) -> list[Result]:
@@ -157,9 +169,9 @@ def write_raw(
     Rows that break several rules have a finding for each. A deletion that is refused names no loan: what was known
     before protects as it did.
     """
-    batches = {"batches": loaded.batch_ids, "as_of_date": as_of_date}
+    batches = {"batches": loaded.batch_ids, "as_of_date": as_of_date, "suffixes": Jsonb(loaded.suffixes)}
     connection.execute("delete from quarantine.rows where batch_id = any(%(batches)s) and stage = 'raw'", batches)
-    _copy(connection, [one for one in found if one.scope == "row"], tables)
+    _copy(connection, [one for one in found if one.scope == "row"])
     for name in sorted({one.table for one in found if one.scope == "row"}):
         connection.execute(_insert(tables[name]), batches)
     following: list[Result] = []
@@ -173,18 +185,20 @@ def write_raw(
                 table=sql.Identifier(name),
                 table_name=sql.Literal(name),
                 key=key_json(table, "rows"),
+                suite=_suite_sql("raw.deliveries"),
                 reason=sql.Literal(reason),
             ),
             batches,
-        ).rowcount
+        ).fetchall()
         if name not in loaded.deletions_beyond:
-            following.append(_not_deleted(name, refused))
+            by_source = Counter(str(source) for (source,) in refused)
+            following += [_not_deleted(name, loaded.suffixes[source], by_source[source]) for source in by_source]
     return following + _following(connection, loaded, batches, tables)
 
 
-def _not_deleted(table: str, count: int) -> Result:
+def _not_deleted(table: str, suffix: str, count: int) -> Result:
     return Result(
-        suite="raw.deliveries",
+        suite=f"raw.deliveries{suffix}",
         expectation="follows_from_deletions",
         rule=f"deletions {table}",
         scope="table",
@@ -197,7 +211,7 @@ def _not_deleted(table: str, count: int) -> Result:
     )
 
 
-def _copy(connection: psycopg.Connection, found: Iterable[Found], tables: Contract) -> None:
+def _copy(connection: psycopg.Connection, found: Iterable[Found]) -> None:
     connection.execute("drop table if exists pg_temp.gate_found")
     connection.execute(
         "create temporary table gate_found (finding_id text, table_name text, batch_id text, row_hash uuid, key jsonb,"
@@ -205,17 +219,15 @@ def _copy(connection: psycopg.Connection, found: Iterable[Found], tables: Contra
     )
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.gate_found from stdin") as copy:
         for one in found:
-            identity = one.identity
-            key = {column: _text(identity[column]) for column in tables[one.table].primary_key}
-            batch_id, row_hash = identity["_batch_id"], identity.get("_row_hash")
-            content = [batch_id, one.table, one.rule, key, None if row_hash is None else str(row_hash)]
+            batch_id, row_hash = one.identity["_batch_id"], one.identity.get("_row_hash")
+            content = [batch_id, one.table, one.rule, one.key, None if row_hash is None else str(row_hash)]
             copy.write_row(
                 [
                     content_hash(content),
                     one.table,
                     batch_id,
                     row_hash,
-                    json.dumps(key),
+                    json.dumps(one.key),
                     one.suite,
                     one.rule,
                     one.severity,
@@ -228,11 +240,6 @@ def _copy(connection: psycopg.Connection, found: Iterable[Found], tables: Contra
 def content_hash(content: Sequence[object]) -> str:
     """The id of a finding: what was found, where; never when."""
     return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _text(value: object) -> str:
-    """A key's value as PostgreSQL writes it in text, in a session that says ISO dates and UTC."""
-    return str(value)
 
 
 def _insert(table: Table) -> sql.Composed:
@@ -293,7 +300,7 @@ def _following(
             "column": sql.Identifier(column),
             "column_name": sql.Literal(column),
             "rule": sql.Literal(rule),
-            "suite": sql.Literal(suite),
+            "suite": _suite_sql(suite),
             "key": key_json(table, "rows"),
             "loan_id": loan_id,
             "borrower_id": borrower_id,
@@ -301,18 +308,18 @@ def _following(
         if not _fill_held_keys(connection, names, batches):
             continue
         rows = connection.execute(sql.SQL(FOLLOWING).format(**names), batches).fetchall()
-        if rows:
-            keys = sorted((row[0] for row in rows), key=json.dumps)
+        for source in sorted({str(row[0]) for row in rows}):
+            keys = sorted((row[1] for row in rows if row[0] == source), key=json.dumps)
             results.append(
                 Result(
-                    suite=suite,
+                    suite=suite + loaded.suffixes[source],
                     expectation=f"follows_from_quarantine({column})",
                     rule=rule,
                     scope="row",
                     severity="warning",
                     is_passed=False,
-                    checked_count=len(rows),
-                    failed_count=len(rows),
+                    checked_count=len(keys),
+                    failed_count=len(keys),
                     sentence=f"{column} names no row that is quarantined itself; such rows wait with it.",
                     failing_keys=tuple(keys[:KEYS_KEPT]),
                 )
@@ -378,18 +385,24 @@ def close_mended(connection: psycopg.Connection, batch_id: str, tables: Contract
 def held_shares(connection: psycopg.Connection, loaded: Loaded) -> list[tuple[str, str, int, int]]:
     """Batch, table, rows with a finding of their own (unreadable ones included), rows delivered.
 
-    Rows that only follow from another finding, and deletions, count no row as wrong.
+    A lender's own file with malformed lines is one of the tables. Rows that only follow from another finding, and
+    deletions, count no row as wrong. Where nobody counted the rows delivered, all are wrong.
     """
     return connection.execute(
         """
-        select tables.batch_id, tables.table_name, count(distinct (findings.key, findings.line)), max(tables.row_count)
-        from ops.batch_tables as tables
-        inner join quarantine.rows as findings
-            on tables.batch_id = findings.batch_id and tables.table_name = findings.table_name
-        where tables.batch_id = any(%s) and findings.stage in ('extract', 'raw')
-            and findings.rule <> 'deletions' and findings.rule not like '%%-held'
-        group by tables.batch_id, tables.table_name
-        order by tables.batch_id, tables.table_name
+        with wrong as (
+            select batch_id, table_name, count(distinct (key, file, line)) as row_count
+            from quarantine.rows
+            where batch_id = any(%s) and stage in ('extract', 'raw')
+                and rule <> 'deletions' and rule not like '%%-held'
+            group by batch_id, table_name
+        )
+
+        select wrong.batch_id, wrong.table_name, wrong.row_count, coalesce(tables.row_count, wrong.row_count)
+        from wrong
+        left join ops.batch_tables as tables
+            on wrong.batch_id = tables.batch_id and wrong.table_name = tables.table_name
+        order by wrong.batch_id, wrong.table_name
         """,
         [loaded.batch_ids],
     ).fetchall()

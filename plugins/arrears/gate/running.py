@@ -2,20 +2,21 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from arrears.contract.servicing import contract
+from arrears.errors import AlreadyExported
 from arrears.gate import batches, checking, holding, quarantine, suites
 from arrears.gate.batches import Batch, Loaded
 from arrears.gate.checking import Found
 from arrears.gate.data_docs import DocsSite
-from arrears.gate.thresholds import Threshold, Thresholds, thresholds
+from arrears.gate.thresholds import Thresholds, row_findings, thresholds
 from arrears.gate.verdict import Result, Stage, Verdict
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
@@ -23,16 +24,21 @@ from arrears.warehouse.connections import connect
 LOG = logging.getLogger(__name__)
 
 
-def run_gate(stage: Stage, as_of_date: date) -> Verdict:
+def run_gate(stage: Stage, as_of_date: date, *, may_replace: bool = True) -> Verdict:
     """Checks a stage for a date and says whether the day may go on; raises nothing for what it finds.
 
     Args:
         stage: `raw` judges the batches that wait (as `judge_batches`); `marts` and `queues` check what dbt built.
         as_of_date: the business date D.
+        may_replace: whether what `marts` and `queues` found for an exported date may be replaced.
+
+    Raises:
+        AlreadyExported: the date is exported, `may_replace` is false, and the gate would now end otherwise; its results
+            and findings stay as they were.
     """
     if stage == "raw":
         return judge_batches(as_of_date)
-    return _check_built(stage, as_of_date)
+    return _check_built(stage, as_of_date, may_replace=may_replace)
 
 
 def judge_batches(as_of_date: date) -> Verdict:
@@ -41,6 +47,9 @@ def judge_batches(as_of_date: date) -> Verdict:
     Rows that break a rule are quarantined, findings of earlier batches that a batch mended are closed, and good rows
     become versions (`extraction.batches.accept`), all in one transaction. A source whose latest batch was rejected is
     judged again. Where nothing waits, the verdict is the one recorded for the date.
+
+    Results are recorded by source: those of sources that are not judged now stay, and count for the verdict. A batch
+    that was to replace an accepted one and is rejected leaves no results and no open findings: the old one holds again.
 
     Returns:
         The verdict, with `accepted_batches` and `rejected_batches`. Where the gate could not run, it is blocked and the
@@ -52,8 +61,7 @@ def judge_batches(as_of_date: date) -> Verdict:
         waiting = batches.waiting(connection, as_of_date)
         if not waiting:
             return _recorded(connection, "raw", as_of_date)
-        loaded = batches.loaded(connection, waiting, tables)
-        checks, loaded = _raw_checks(connection, loaded, in_force)
+        checks, loaded = _raw_checks(connection, waiting, in_force)
         batches.analyse(connection, loaded)
 
     site = DocsSite(get_settings().data_docs)
@@ -62,8 +70,7 @@ def judge_batches(as_of_date: date) -> Verdict:
     with connect(as_of_date) as connection:
         results += quarantine.write_raw(connection, as_of_date, loaded, found, tables)
         results += _beyond_threshold(connection, loaded, in_force)
-        verdict = Verdict("raw", as_of_date, tuple(results), data_docs=site.index)
-        accepted, rejected = _split(verdict, waiting, found)
+        accepted, rejected = _split(results, waiting, found)
         counts: Counter[str] = Counter()
         counts["held"] = _count_held(connection, loaded)
         for batch in accepted:
@@ -71,12 +78,20 @@ def judge_batches(as_of_date: date) -> Verdict:
             counts.update(_accept(connection, batch))
         for batch in rejected:
             _reject(connection, batch)
-        _record(connection, verdict)
-    verdict = replace(
-        verdict,
+        judged = {_mark(suffix) for suffix in loaded.suffixes.values()}
+        holding_again = {_mark(loaded.suffixes[batch.source]) for batch in rejected if _holds_again(connection, batch)}
+        _record(connection, "raw", as_of_date, results, judged - holding_again)
+        results += [
+            result for result in _results(connection, "raw", as_of_date) if _mark_of(result.suite) not in judged
+        ]
+    verdict = Verdict(
+        "raw",
+        as_of_date,
+        tuple(results),
         held_count=counts["held"],
         accepted_batches=tuple(batch.batch_id for batch in accepted),
         rejected_batches=tuple(batch.batch_id for batch in rejected),
+        data_docs=site.index,
         counts=_counted(results) | dict(counts),
     )
     site.tell(verdict)
@@ -85,7 +100,7 @@ def judge_batches(as_of_date: date) -> Verdict:
 
 
 def _raw_checks(
-    connection: psycopg.Connection, loaded: Loaded, in_force: Thresholds
+    connection: psycopg.Connection, waiting: Sequence[Batch], in_force: Thresholds
 ) -> tuple[list[checking.Check], Loaded]:
     """The suites, once it is known of which tables nothing is deleted: references depend on it."""
     from arrears.gate import engine
@@ -94,41 +109,33 @@ def _raw_checks(
     from expectations.raw import deliveries
 
     tables = contract()
+    loaded = batches.loaded(connection, waiting, tables)
     delivered = f"({deliveries.query(loaded, in_force, tables)}) as deliveries"
-    query = deliveries.refused_deletions(in_force).replace("{batch}", delivered)
+    query = deliveries.refused_deletions(loaded, in_force).replace("{batch}", delivered)
     beyond = frozenset(str(row[1]) for row in connection.execute(query.encode()).fetchall())
     loaded = loaded.refusing(beyond, tables)
-    return suites.raw(loaded, in_force, tables), loaded
+    checks = []
+    for source in loaded.suffixes:
+        part = batches.loaded(connection, [batch for batch in waiting if batch.source == source], tables)
+        checks += suites.raw(loaded, part, in_force, tables)
+    return checks, loaded
 
 
 def _beyond_threshold(connection: psycopg.Connection, loaded: Loaded, in_force: Thresholds) -> list[Result]:
     """For each table with findings: whether so many rows are wrong that the delivery is."""
-    results = []
-    for batch_id, table, wrong, delivered in quarantine.held_shares(connection, loaded):
-        threshold = in_force.of("row_findings", table)
-        exceeded = threshold.is_exceeded(wrong, delivered)
-        results.append(
-            Result(
-                suite=f"raw.{table}" if table in contract() else "raw.deliveries",
-                expectation="row_findings_within_threshold",
-                rule=f"row-findings {batch_id}",
-                scope="table",
-                severity="critical",
-                is_passed=not exceeded,
-                checked_count=delivered,
-                failed_count=wrong,
-                sentence=_threshold_sentence(table, wrong, delivered, threshold),
-                failing_keys=_first_held(connection, batch_id, table),
-            )
+    suffixes = {batch.batch_id: loaded.suffixes[batch.source] for batch in loaded.batches}
+    return [
+        row_findings(
+            f"raw.{table}{suffixes[batch_id]}",
+            f"row-findings {batch_id}",
+            table,
+            wrong,
+            delivered,
+            in_force.of("row_findings", table),
+            _first_held(connection, batch_id, table),
         )
-    return results
-
-
-def _threshold_sentence(table: str, wrong: int, delivered: int, threshold: Threshold) -> str:
-    return (
-        f"{wrong} of {delivered} rows of {table} break a rule; the export stops above a share of"
-        f" {threshold.share.normalize():f} and from {threshold.minimum_count} rows on."
-    )
+        for batch_id, table, wrong, delivered in quarantine.held_shares(connection, loaded)
+    ]
 
 
 def _first_held(connection: psycopg.Connection, batch_id: str, table: str) -> tuple[dict[str, str], ...]:
@@ -144,12 +151,12 @@ def _first_held(connection: psycopg.Connection, batch_id: str, table: str) -> tu
     )
 
 
-def _split(verdict: Verdict, waiting: Sequence[Batch], found: Sequence[Found]) -> tuple[list[Batch], list[Batch]]:
+def _split(
+    results: Sequence[Result], waiting: Sequence[Batch], found: Sequence[Found]
+) -> tuple[list[Batch], list[Batch]]:
     """Batches to accept and to reject; none of either where the gate itself could not run."""
-    if not verdict.is_blocked:
-        return list(waiting), []
     blamed: set[str] = set()
-    for result in verdict.results:
+    for result in results:
         if not result.is_blocking:
             continue
         if result.rule.startswith("row-findings "):
@@ -190,14 +197,48 @@ def _count_held(connection: psycopg.Connection, loaded: Loaded) -> int:
     return int(row[0])
 
 
-def _check_built(stage: Stage, as_of_date: date) -> Verdict:
+def _holds_again(connection: psycopg.Connection, rejected: Batch) -> bool:
+    """Whether what a rejected batch was to replace is accepted again; then closes the rejected one's findings."""
+    holds = connection.execute(
+        "select 1 from ops.batches where source = %s and batch_date = %s and state = 'accepted'",
+        [rejected.source, rejected.batch_date],
+    ).fetchone()
+    if holds is None:
+        return False
+    connection.execute(
+        "update quarantine.rows set closed_on = opened_on, closed_by = %s where batch_id = %s and closed_on is null",
+        [f"rejected {rejected.batch_id}", rejected.batch_id],
+    )
+    return True
+
+
+def _check_built(stage: Stage, as_of_date: date, *, may_replace: bool) -> Verdict:
     """The gates on what dbt built: a row that breaks a rule is taken out and its loan held back for the day."""
     names = suites.MARTS if stage == "marts" else suites.QUEUES
     with connect(as_of_date) as connection:
-        holding.put_back(connection, stage, as_of_date)
+        is_kept = not may_replace and _is_exported(connection, as_of_date)
+        before = holding.put_back(connection, stage, as_of_date)
     site = DocsSite(get_settings().data_docs)
     results, found = checking.check(stage, as_of_date, suites.built(names, stage, as_of_date), site)
     in_force = thresholds(as_of_date)
+    try:
+        return _judge_built(stage, as_of_date, results, found, in_force, site, before if is_kept else None)
+    except AlreadyExported:
+        with connect(as_of_date) as connection:
+            holding.keep_findings(connection, before)
+        raise
+
+
+def _judge_built(
+    stage: Stage,
+    as_of_date: date,
+    results: list[Result],
+    found: Sequence[Found],
+    in_force: Thresholds,
+    site: DocsSite,
+    kept: Sequence[Mapping[str, Any]] | None,
+) -> Verdict:
+    """Takes out and records what was found; where `kept` (an exported date's findings) is given, it must be those."""
     with connect(as_of_date) as connection:
         held = holding.take_out(connection, stage, as_of_date, [one for one in found if one.scope == "row"])
         results += holding.beyond_threshold(held, results, in_force)
@@ -209,20 +250,61 @@ def _check_built(stage: Stage, as_of_date: date) -> Verdict:
             data_docs=site.index,
             counts=_counted(results) | {"held": sum(held.values())},
         )
-        _record(connection, verdict)
+        if kept is None:
+            _record(connection, stage, as_of_date, results, {""})
+        else:
+            ids = {str(finding["finding_id"]) for finding in kept}
+            _need_same(connection, verdict, is_same_held=ids == holding.finding_ids(connection, stage, as_of_date))
     site.tell(verdict)
     _log(verdict)
     return verdict
+
+
+def _is_exported(connection: psycopg.Connection, as_of_date: date) -> bool:
+    row = connection.execute(
+        "select 1 from ops.exports where as_of_date = %s and state = 'done'", [as_of_date]
+    ).fetchone()
+    return row is not None
+
+
+def _need_same(connection: psycopg.Connection, verdict: Verdict, *, is_same_held: bool) -> None:
+    """Refuses another outcome than the one that an exported date's manifest tells."""
+    was = {_told_in_manifest(result) for result in _results(connection, verdict.stage, verdict.as_of_date)}
+    now = {_told_in_manifest(result) for result in verdict.results}
+    if was == now and is_same_held:
+        return
+    first = " ".join(min(was ^ now)[:2]) if was != now else "the rows that are held"
+    raise AlreadyExported(
+        f"{verdict.as_of_date} is already exported, and the {verdict.stage} gate would now end otherwise, first in"
+        f" {first}, so manifest.json would differ; nothing was replaced: say --replace REASON to export it"
+        " again."
+    )
+
+
+def _told_in_manifest(result: Result) -> tuple[str, str, str, bool, int]:
+    return result.suite, result.rule, result.severity, result.is_passed, result.failed_count
+
+
+def _mark(suffix: str) -> str:
+    return suffix.removeprefix(batches.MARK_OF_SOURCE)
+
+
+def _mark_of(suite: str) -> str:
+    """The source that a suite's name is marked with; empty for the portfolio's first."""
+    return suite.partition(batches.MARK_OF_SOURCE)[2]
 
 
 def _counted(results: Sequence[Result]) -> dict[str, int]:
     return {"expectations": len(results), "failed": sum(not result.is_passed for result in results)}
 
 
-def _record(connection: psycopg.Connection, verdict: Verdict) -> None:
-    """Replaces the date's results of the stage."""
+def _record(
+    connection: psycopg.Connection, stage: Stage, as_of_date: date, results: Sequence[Result], marks: set[str]
+) -> None:
+    """Replaces the date's results of the stage, of the sources marked so."""
     connection.execute(
-        "delete from ops.gate_results where as_of_date = %s and stage = %s", [verdict.as_of_date, verdict.stage]
+        "delete from ops.gate_results where as_of_date = %s and stage = %s and split_part(suite, %s, 2) = any(%s)",
+        [as_of_date, stage, batches.MARK_OF_SOURCE, sorted(marks)],
     )
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -231,8 +313,8 @@ def _record(connection: psycopg.Connection, verdict: Verdict) -> None:
             " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 [
-                    verdict.as_of_date,
-                    verdict.stage,
+                    as_of_date,
+                    stage,
                     result.suite,
                     result.expectation,
                     result.rule,
@@ -244,20 +326,26 @@ def _record(connection: psycopg.Connection, verdict: Verdict) -> None:
                     Jsonb([dict(key) for key in result.failing_keys]),
                     result.sentence,
                 ]
-                for result in verdict.results
+                for result in results
+                if _mark_of(result.suite) in marks
             ],
         )
 
 
-def _recorded(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> Verdict:
-    """The verdict as recorded for a date. Fails closed: without any accepted batch up to the date it is blocked."""
+def _results(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> tuple[Result, ...]:
+    """The results recorded for a date."""
     cursor = connection.cursor(row_factory=dict_row)
     rows = cursor.execute(
         "select suite, expectation, rule, scope, severity, is_passed, checked_count, failed_count, sentence,"
         " failing_keys from ops.gate_results where as_of_date = %s and stage = %s order by suite, rule",
         [as_of_date, stage],
     ).fetchall()
-    results = tuple(Result(**(row | {"failing_keys": tuple(row["failing_keys"])})) for row in rows)
+    return tuple(Result(**(row | {"failing_keys": tuple(row["failing_keys"])})) for row in rows)
+
+
+def _recorded(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> Verdict:
+    """The verdict as recorded for a date. Fails closed: without any accepted batch up to the date it is blocked."""
+    results = _results(connection, stage, as_of_date)
     accepted = connection.execute(
         "select 1 from ops.batches where state = 'accepted' and batch_date <= %s limit 1", [as_of_date]
     ).fetchone()

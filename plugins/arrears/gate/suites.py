@@ -16,36 +16,45 @@ MARTS = ("loan_delinquency", "portfolio_at_risk", "loan_risk_score")
 QUEUES = ("agency_assignment", "collection_queue")
 
 
-def raw(loaded: Loaded, thresholds: Thresholds, tables: Contract) -> list[Check]:
-    """The suite of the deliveries, and one for each table that has new, changed or vanished rows in them."""
+def raw(loaded: Loaded, part: Loaded, thresholds: Thresholds, tables: Contract) -> list[Check]:
+    """The suite of one source's deliveries, and one for each table that has new, changed or vanished rows in them.
+
+    Args:
+        loaded: all batches that are judged together; what they bring may refer to one another.
+        part: those of one source, whose rows are checked.
+        thresholds: those in force on the date.
+        tables: the contract's.
+    """
     engine.load()
     from expectations.raw import deletions, deliveries
 
     checks = [
         Check(
             deliveries.suite(loaded, thresholds),
-            deliveries.query(loaded, thresholds, tables),
+            deliveries.query(part, thresholds, tables),
             "deliveries",
             ("table_name",),
         )
     ]
     for table in tables.values():
-        if table.name in loaded.tables:
-            checks.append(_of_table(table, loaded))
-        # Where deletions are refused as a whole, none needs a reason of its own.
-        if table.only_grows and table.name in loaded.shrunk_tables - loaded.deletions_refused:
+        if table.name in part.tables:
+            checks.append(_of_table(table, loaded, part))
+        if table.only_grows and table.name in part.shrunk_tables:
             checks.append(
                 Check(
                     deletions.suite(table, loaded),
-                    _rows(table, loaded, "_is_deleted"),
+                    _rows(table, part, "_is_deleted"),
                     table.name,
                     ("_batch_id", "_row_hash", *table.primary_key),
                 )
             )
+    (suffix,) = part.suffixes.values()
+    for check in checks:
+        check.suite.name += suffix
     return checks
 
 
-def _of_table(table: Table, loaded: Loaded) -> Check:
+def _of_table(table: Table, loaded: Loaded, part: Loaded) -> Check:
     """The table's own module where it has one, else the contract's rules alone."""
     from expectations.raw import from_contract
 
@@ -53,14 +62,14 @@ def _of_table(table: Table, loaded: Loaded) -> Check:
     suite = importlib.import_module(f"expectations.raw.{table.name}").suite if own else from_contract.suite
     return Check(
         suite(table, loaded),
-        _rows(table, loaded, "not _is_deleted"),
+        _rows(table, part, "not _is_deleted"),
         table.name,
         ("_batch_id", "_row_hash", *table.primary_key),
     )
 
 
-def _rows(table: Table, loaded: Loaded, which: str) -> str:
-    return f"select * from raw.{table.name} where _batch_id in {loaded.batches_sql} and {which}"
+def _rows(table: Table, part: Loaded, which: str) -> str:
+    return f"select * from raw.{table.name} where _batch_id in {part.batches_sql} and {which}"
 
 
 def built(names: Sequence[str], stage: str, as_of_date: date) -> list[Check]:

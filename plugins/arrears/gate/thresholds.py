@@ -4,7 +4,7 @@ Read from the seeds' files, not from the warehouse: the raw gate comes before db
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -12,6 +12,7 @@ from functools import cache
 from types import MappingProxyType
 
 from arrears.errors import UsageError
+from arrears.gate.verdict import KEYS_KEPT, Result
 from arrears.settings import CHECKOUT
 
 SEEDS = CHECKOUT / "dbt_project/seeds/quality"
@@ -76,6 +77,27 @@ def thresholds(as_of_date: date) -> Thresholds:
                 f"{THRESHOLDS.name} has no row of {kind} for table {ANY_TABLE} in force on {as_of_date}: add one."
             )
     return Thresholds(MappingProxyType(by_kind))
+
+
+def row_findings(
+    suite: str, rule: str, table: str, wrong: int, of: int, threshold: Threshold, keys: Sequence[Mapping[str, str]]
+) -> Result:
+    """Whether so many rows of a table break a rule that the table is wrong; `keys` are those of the first of them."""
+    return Result(
+        suite=suite,
+        expectation="row_findings_within_threshold",
+        rule=rule,
+        scope="table",
+        severity="critical",
+        is_passed=not threshold.is_exceeded(wrong, of),
+        checked_count=of,
+        failed_count=wrong,
+        sentence=(
+            f"{wrong} of {of} rows of {table} break a rule; the export stops above a share of"
+            f" {threshold.share.normalize():f} and from {threshold.minimum_count} rows on."
+        ),
+        failing_keys=tuple(keys[:KEYS_KEPT]),
+    )
 
 
 @cache

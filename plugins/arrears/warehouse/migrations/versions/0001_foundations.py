@@ -47,7 +47,7 @@ create table ops.batch_tables (
     changed_count bigint not null default 0,
     deleted_count bigint not null default 0,
     warnings jsonb not null default '[]',
-    missing_columns text[] not null default '{}',
+    delivered_columns text[] not null default '{}',
     primary key (batch_id, table_name)
 );
 comment on table ops.batch_tables is 'What a batch brought of each contract table, and of a file with malformed lines.';
