@@ -43,6 +43,9 @@ Replace = Annotated[
     str | None,
     typer.Option("--replace", metavar="REASON", help="Why an exported date may be exported again with other bytes."),
 ]
+# Of a step's results: what is no count and too long for a column.
+NOT_COUNTS = ("batch_id", "folder", "solver")
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
 
@@ -142,19 +145,19 @@ def _print_findings(found: Any) -> None:
     for recipient, count, net in found.queues:
         queues.add_row(recipient, f"{count:,}", f"{net:,.2f}")
     console.print(queues)
-    held = f", {found.held_back_loans} loans held back" if found.held_back_loans else ""
+    held = f"; loans held back: {found.held_back_loans}" if found.held_back_loans else ""
     warned = f", {found.gate_warned} warned" if found.gate_warned else ""
     failed = f", {found.gate_failed} failed for single rows" if found.gate_failed else ""
     console.print(f"Gate: {found.gate_passed} expectations passed{warned}{failed}{held}.", soft_wrap=True)
     console.print(f"Export: {found.exports}", soft_wrap=True)
     console.print(f"Data docs: {found.data_docs}", soft_wrap=True)
-    query = '"select * from marts.collection_queue limit 5"'
+    query = f"\"select * from marts.collection_queue where as_of_date = '{found.as_of_date}' limit 5\""  # noqa: S608 (shown, not run)
     console.print(f"Marts: {_command()} sql {query}", soft_wrap=True)
     console.print(f"       {_command()} db-url  (for a BI tool)", soft_wrap=True)
     if found.held_back_loans:
         complaints.print(
-            f"warning: rows were quarantined and {found.held_back_loans} loans are held back from the queues of "
-            f"{found.as_of_date}: see `arrears status --as-of {found.as_of_date}`."
+            f"warning: rows were quarantined; loans held back from the queues of {found.as_of_date}: "
+            f"{found.held_back_loans}; `{_command()} status --as-of {found.as_of_date}` says why."
         )
 
 
@@ -188,25 +191,35 @@ def step(
 def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
     """Show every step of a day (done, running, failed, blocked) with counts and times, and what the gate found."""
     from arrears import summary, warehouse
+    from arrears.warehouse.connections import embedded
 
-    warehouse.ready()
-    found = summary.status(as_of.date() if as_of else None)
+    server = embedded()
+    if server is None or server.exists:
+        warehouse.ready()
+        found = summary.status(as_of.date() if as_of else None)
+    else:
+        found = summary.nothing_yet()  # no server is made to say that there is none
     if as_json:
         _print_json(found)
         return
-    table = Table(title=f"{found.as_of_date or 'nothing was run yet'}", title_justify="left")
-    for heading in ("step", "state", "started (UTC)", "seconds", "counts or message"):
-        table.add_column(heading, overflow="fold")
+    home = get_settings().home
+    table = Table(title=f"{found.as_of_date or 'nothing was run yet'} in {home}", title_justify="left")
+    for heading in ("step", "state", "at (UTC)", "seconds"):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left", no_wrap=True)
+    table.add_column("counts", overflow="fold")
     for one in found.steps:
-        counts = ", ".join(f"{key}={value}" for key, value in (one.counts or {}).items())
+        counts = ", ".join(f"{key}={value}" for key, value in (one.counts or {}).items() if key not in NOT_COUNTS)
         table.add_row(
             f"{one.step} {one.source}" if one.source else one.step,
             one.state,
-            f"{one.started_at:%Y-%m-%d %H:%M:%S}" if one.started_at else "",
+            f"{one.started_at:%m-%d %H:%M:%S}" if one.started_at else "",
             f"{one.seconds:.1f}" if one.seconds is not None else "",
-            one.message or counts,
+            counts,
         )
     console.print(table)
+    for one in found.steps:
+        if one.message:
+            console.print(f"{one.step} {one.state}: {one.message}", markup=False, soft_wrap=True)
     for failure in found.failures:
         keys = "; ".join(json.dumps(key, ensure_ascii=False) for key in failure.failing_keys[:3])
         console.print(
@@ -216,7 +229,9 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
             soft_wrap=True,
         )
     if found.held_back_loans:
-        console.print(f"{found.held_back_loans} loans are held back: schema quarantine, table rows, says why.")
+        console.print(f"Loans held back: {found.held_back_loans}; `{_command()} explain LOAN_ID` says why of each.")
+    for reason in found.held_back_reasons:
+        console.print(f"quarantined: {reason}", markup=False, soft_wrap=True)
     if found.slowest_models:
         console.print(
             "Slowest models: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.slowest_models)

@@ -50,6 +50,7 @@ class Status:
     steps: list[StepState]
     failures: list[Failure]
     held_back_loans: int
+    held_back_reasons: list[str]
     export: str | None
     slowest_models: list[tuple[str, float]]
 
@@ -78,7 +79,7 @@ def status(as_of: date | None = None) -> Status:
                 "select as_of_date from ops.step_runs order by step_run_id desc limit 1"
             ).fetchone()
             if row is None:
-                return Status(None, [StepState(step, None, "waiting") for step in STEPS], [], 0, None, [])
+                return nothing_yet()
             as_of = row[0]
         rows = connection.execute(
             "select distinct on (step, source) step, source, state, started_at,"
@@ -113,9 +114,25 @@ def status(as_of: date | None = None) -> Status:
             steps,
             [Failure(*row) for row in failures],
             _held_back(connection, as_of),
+            _held_back_reasons(connection, as_of),
             str(exported[0]) if exported else None,
             [(str(name), float(seconds)) for name, seconds in models],
         )
+
+
+def nothing_yet() -> Status:
+    """The status of a home in which nothing was run."""
+    return Status(None, [StepState(step, None, "waiting") for step in STEPS], [], 0, [], None, [])
+
+
+def _held_back_reasons(connection: psycopg.Connection, as_of: date) -> list[str]:
+    """The first reasons for which rows are kept out; a row whose loan is kept out anyway is no reason of its own."""
+    rows = connection.execute(
+        "select reason from quarantine.rows where opened_on <= %s and (closed_on is null or closed_on > %s)"
+        " and rule not like '%%-held' group by reason order by min(stage), min(file), min(line), reason limit 10",
+        [as_of, as_of],
+    ).fetchall()
+    return [str(row[0]) for row in rows]
 
 
 def _held_back(connection: psycopg.Connection, as_of: date) -> int:

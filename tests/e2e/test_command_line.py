@@ -94,7 +94,9 @@ def test_a_quarantined_row_lets_the_rest_out_with_a_warning(home: Home) -> None:
     done = home.arrears("run", "--source", "contract", "--drop", drop, "--as-of", "2026-04-01")
 
     assert done.returncode == 0, done.stderr
-    assert "warning: rows were quarantined and 1 loans are held back" in done.stderr
+    assert "warning: rows were quarantined; loans held back from the queues of 2026-04-01: 1;" in done.stderr
+    status = home.arrears("status", "--as-of", "2026-04-01").stdout
+    assert "quarantined: transactions.csv, line 3: column amount is no number with at most 4 decimals: x" in status
     (file,) = (home.exports / "2026-04-01").glob("*/queue.csv")
     assert list(pd.read_csv(file)["loan_id"]) == ["L1"]
 

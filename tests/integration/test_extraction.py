@@ -31,6 +31,17 @@ def take_in(workplace: Workplace, drop: Path, as_of: date) -> dict[str, int | st
     return done
 
 
+def a_lenders_source(workplace: Workplace) -> Path:
+    """The folder of a source `lender` whose own files are named like the contract's tables."""
+    folder = workplace.sources / "lender"
+    folder.mkdir()
+    files = "".join(f"  {name}_file: {{pattern: {name}.csv}}\n" for name in small_portfolio())
+    (folder / "source.yml").write_text(f"description: A lender.\nengine: files\nfiles:\n{files}")
+    for name in small_portfolio():
+        (folder / f"{name}.sql").write_text(f"select * from {name}_file")
+    return folder
+
+
 def test_a_second_drop_brings_only_its_differences(workplace: Workplace, drop: Callable[..., Path]) -> None:
     take_in(workplace, drop(), D1)
     paid = [*small_portfolio()["transactions"], a_repayment("T2", "L2", "2026-03-30")]
@@ -383,12 +394,7 @@ def test_a_key_of_the_wrong_type_deletes_nothing_of_its_table(workplace: Workpla
 
 
 def test_a_malformed_line_of_a_lenders_file_deletes_nothing(workplace: Workplace, tmp_path: Path) -> None:
-    folder = workplace.sources / "lender"
-    folder.mkdir()
-    files = "".join(f"  {name}_file: {{pattern: {name}.csv}}\n" for name in small_portfolio())
-    (folder / "source.yml").write_text(f"description: A lender.\nengine: files\nfiles:\n{files}")
-    for name in small_portfolio():
-        (folder / f"{name}.sql").write_text(f"select * from {name}_file")
+    a_lenders_source(workplace)
     source = sources.load_source("lender")
 
     def take_in_lender(drop: Path, as_of: date) -> dict[str, int | str]:
@@ -412,6 +418,50 @@ def test_a_malformed_line_of_a_lenders_file_deletes_nothing(workplace: Workplace
     assert workplace.rows(
         "select row_count, unreadable_count from ops.batch_tables where table_name = 'loans.csv'"
     ) == [(2, 1)]
+
+
+def test_another_drop_of_a_lenders_files_names_the_file_that_differs(workplace: Workplace, tmp_path: Path) -> None:
+    a_lenders_source(workplace)
+    source = sources.load_source("lender")
+    with workplace.connect() as connection:
+        first = batches.extract(connection, source, write_drop(tmp_path / "one"), D1, run_id="test", may_replace=False)
+        batches.accept(connection, str(first["batch_id"]))
+        connection.execute(
+            "insert into ops.exports (as_of_date, revision, state, manifest_sha256, code_version, run_id)"
+            " values (%s, 1, 'done', 'x', 'x', 'x')",
+            [D1],
+        )
+    other = write_drop(tmp_path / "two", transactions=[a_repayment(amount="99.00")])
+
+    with (
+        pytest.raises(AlreadyExported, match=r"\(other bytes in transactions\.csv\)"),
+        workplace.connect() as connection,
+    ):
+        batches.extract(connection, source, other, D1, run_id="test", may_replace=False)
+
+
+def test_a_lenders_spelling_of_a_column_does_not_matter(workplace: Workplace, tmp_path: Path) -> None:
+    folder = a_lenders_source(workplace)
+    (folder / "borrowers.sql").write_text('select * exclude ("Name"), "Name" as name from borrowers_file')
+    drop = write_drop(tmp_path / "one")
+    (drop / "borrowers.csv").write_text((drop / "borrowers.csv").read_text().replace(",name,", ",Name,", 1))
+
+    with workplace.connect() as connection:
+        done = batches.extract(connection, sources.load_source("lender"), drop, D1, run_id="test", may_replace=False)
+
+    assert done["unreadable"] == 0
+    assert workplace.rows("select name from raw.borrowers order by 1") == [("Borrower B1",), ("Borrower B2",)]
+
+
+def test_a_required_table_without_a_readable_row_is_refused_with_the_first_reason(
+    workplace: Workplace, drop: Callable[..., Path]
+) -> None:
+    loans = [a_loan("L1", "B1", maturity_on="soon"), a_loan("L2", "B2", maturity_on="later")]
+
+    with pytest.raises(
+        SourceError, match=r"No row of the required table loans can be read; the first: loans\.csv, line 2"
+    ):
+        extract(workplace, drop(loans=loans), D1)
 
 
 def test_a_column_that_is_delivered_empty_from_now_on_changes_no_row(

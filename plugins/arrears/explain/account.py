@@ -49,14 +49,17 @@ def explain(loan_id: str, as_of: date | None = None) -> Explanation:
     """
     with connect() as connection:
         if as_of is None:
-            row = connection.execute("select max(as_of_date) from ops.published_days").fetchone()
+            row = connection.execute(
+                "select coalesce((select max(as_of_date) from ops.published_days),"
+                " (select max(as_of_date) from ops.step_runs))"
+            ).fetchone()
             if row is None or row[0] is None:
-                raise UsageError("No day has been published yet: run `arrears run` first.")
+                raise UsageError("No day has been run yet: run `arrears run` first.")
             as_of = row[0]
         given = {"loan": loan_id, "date": as_of}
         loan = _rows(
             connection,
-            "select loan_id, borrower_id, product, currency, principal_amount, disbursed_on, status,"
+            "select loan_id, borrower_id, product, currency, principal_amount, disbursed_on, status, status_on,"
             " _batch_id, _file, _line"
             " from versions.loans where loan_id = %(loan)s and _known_from <= %(date)s"
             " and (_known_to is null or _known_to > %(date)s)",
@@ -90,7 +93,17 @@ def explain(loan_id: str, as_of: date | None = None) -> Explanation:
             given,
         )
         reasons = _reasons_for_none(connection, given)
-    verdict = _verdict(lines, quarantined, delinquency, reasons)
+        published = connection.execute(
+            "select exists (select 1 from ops.published_days where as_of_date = %s)", [as_of]
+        ).fetchone()
+    if published != (True,) and not quarantined:
+        verdict = f"in no queue: {as_of} was not run to its end (`arrears status` says which dates were)"
+    elif loan and loan[0]["status"] in ("closed", "sold") and loan[0]["status_on"] <= as_of:
+        verdict = f"in no queue, because it is {loan[0]['status']} since {loan[0]['status_on']}"
+    elif loan and loan[0]["disbursed_on"] > as_of:
+        verdict = f"in no queue, because it is disbursed only on {loan[0]['disbursed_on']}"
+    else:
+        verdict = _verdict(lines, quarantined, delinquency, reasons)
     return Explanation(loan_id, as_of, verdict, lines, assignment, score, delinquency, quarantined, bookings, loan)
 
 
@@ -113,8 +126,11 @@ def _verdict(lines: Rows, quarantined: Rows, delinquency: Rows, reasons: Rows) -
         return f"in no queue, because it is held back: {quarantined[0]['reason']}"
     if not delinquency:
         return "in no queue; its state of that date is not kept (marts of kind latest hold the last date run)"
+    if delinquency[0]["days_delinquent"] == 0 and delinquency[0]["days_past_due"] > 0:
+        days = delinquency[0]["days_past_due"]
+        return f"in no queue, because grace or a pause covers its {days} days past due"
     if delinquency[0]["days_delinquent"] == 0:
-        return "in no queue, because it is not delinquent"
+        return "in no queue, because it is not past due"
     if reasons:
         return f"in no queue: {reasons[0]['reason']}"
     return "in no queue: it is suppressed, or no recipient may take it at a gain (run the date again to see which)"

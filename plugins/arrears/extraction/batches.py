@@ -130,11 +130,10 @@ def _refuse_other_bytes(connection: psycopg.Connection, accepted: Batch, drop: D
     ).fetchone()
     if exported is None or may_replace:
         return
-    rows = connection.execute(
-        "select file, file_sha256 from ops.batch_tables where batch_id = %s and file is not null", [accepted.batch_id]
-    ).fetchall()
-    before = {str(file): str(file_sha256) for file, file_sha256 in rows}
-    now = {file.label: file.sha256 for file in drop.files.values()}
+    row = connection.execute("select files from ops.batches where batch_id = %s", [accepted.batch_id]).fetchone()
+    assert row is not None
+    before: dict[str, str] = row[0]
+    now = drop.hashes
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     raise AlreadyExported(
         f"{accepted.batch_date} is already exported from batch {accepted.batch_id}, and this drop is another one "
@@ -169,9 +168,19 @@ def _load(
         return _load_again(connection, batch_id, run_id, replaced)
     connection.execute(
         "insert into ops.batches"
-        " (batch_id, source, batch_date, mode, is_first, state, content_sha256, drop_path, run_id, replaces_batch_id)"
-        " values (%s, %s, %s, 'full', %s, 'loaded', %s, %s, %s, %s)",
-        [batch_id, source.name, as_of, is_first, content_sha256, str(drop.folder), run_id, replaced],
+        " (batch_id, source, batch_date, mode, is_first, state, content_sha256, files, drop_path, run_id,"
+        " replaces_batch_id) values (%s, %s, %s, 'full', %s, 'loaded', %s, %s, %s, %s, %s)",
+        [
+            batch_id,
+            source.name,
+            as_of,
+            is_first,
+            content_sha256,
+            Jsonb(drop.hashes),
+            str(drop.folder),
+            run_id,
+            replaced,
+        ],
     )
     batch = Batch(batch_id, source.name, as_of, is_first, "loaded")
     counts = {"rows": 0, "unreadable": 0, "new": 0, "changed": 0, "deleted": 0}
@@ -291,7 +300,11 @@ def _as_last_time(
 
 
 def _refuse_empty(drop: Drop, table: Table, loaded: Loaded) -> None:
-    if table.required and not table.only_grows and loaded.row_count == 0 and not loaded.unreadable:
+    if table.required and not table.only_grows and loaded.row_count == 0:
+        if loaded.unreadable:
+            raise SourceError(
+                f"No row of the required table {table.name} can be read; the first: {loaded.unreadable[0].reason}"
+            )
         raise SourceError(f"{drop.folder}: the required table {table.name} is empty; an empty drop is not taken in.")
 
 

@@ -51,6 +51,11 @@ class Drop:
     files: dict[str, DropFile]
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file, by its name."""
+        return {file.label: file.sha256 for file in self.files.values()}
+
+    @property
     def content_sha256(self) -> str:
         """One hash over the names and contents of all files."""
         digest = hashlib.sha256()

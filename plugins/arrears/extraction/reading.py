@@ -139,7 +139,8 @@ class DropReader:
             described = self._session.execute(f"describe {rows}").fetchall()
         except duckdb.Error as error:
             raise SourceError(f"{place}: {str(error).splitlines()[0]}") from error
-        present = {str(name): str(kind) for name, kind, *_ in described}
+        # DuckDB keeps a lender's spelling of a name (select "Name" as name …) and compares without regard to case.
+        present = {str(name).lower(): str(kind) for name, kind, *_ in described}
         for name in present:
             if name not in table.column_names and name not in ("_file", "_line"):
                 loaded.warnings.append(f"column {name} is not in the contract and is ignored")

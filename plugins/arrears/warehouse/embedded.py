@@ -87,6 +87,11 @@ class EmbeddedPostgres:
                 shutil.rmtree(beside)
         return copy / "bin"
 
+    @property
+    def exists(self) -> bool:
+        """Whether a cluster was made for this home."""
+        return (self.data / "PG_VERSION").exists()
+
     def running(self) -> Server | None:
         """The server if it accepts connections, else None."""
         try:
@@ -111,7 +116,7 @@ class EmbeddedPostgres:
             server = self.running()
             if server is not None:
                 return server
-            if not (self.data / "PG_VERSION").exists():
+            if not self.exists:
                 self._initialise()
             self._refuse_other_major()
             server = self._start_patiently()
@@ -143,7 +148,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> bool:
         """Stops the server; False when it did not run."""
-        if not (self.data / "PG_VERSION").exists() or self.running() is None:
+        if not self.exists or self.running() is None:
             return False
         done = self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
         if done.returncode != 0:

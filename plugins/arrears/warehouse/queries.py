@@ -34,4 +34,5 @@ def _copy(query: str, around: str) -> Iterator[bytes]:
                 for chunk in copy:
                     yield bytes(chunk)
         except psycopg.Error as error:
-            raise UsageError(f"The query fails: {' '.join(str(error).split())}") from error
+            said = error.diag.message_primary or " ".join(str(error).split())
+            raise UsageError(f"The query fails: {said}; one SELECT is taken, on schema marts.") from error

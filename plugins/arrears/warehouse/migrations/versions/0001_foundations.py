@@ -23,6 +23,7 @@ create table ops.batches (
     is_first boolean not null,
     state text not null check (state in ('loaded', 'accepted', 'rejected', 'superseded')),
     content_sha256 text not null,
+    files jsonb not null,
     drop_path text not null,
     run_id text not null,
     replaces_batch_id text references ops.batches,
