@@ -4,6 +4,7 @@ import sys
 import types
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -152,7 +153,25 @@ def test_a_fault_of_the_machine_is_left_to_airflows_retries(fault, monkeypatch):
     steps_that(fault("The warehouse is away."), monkeypatch)
 
     with pytest.raises(fault):
-        run_step("publish", a_run(*MARCH_31, utc(2026, 4, 1, 12)))
+        run_step("publish", a_run(*MARCH_31, utc(2026, 4, 1, 12)) | {"ti": a_try(1, retries=3)})
+
+
+@pytest.mark.parametrize(("try_number", "is_released"), [(1, False), (3, False), (4, True)])
+def test_the_last_try_that_fails_gives_the_warehouse_back(try_number, is_released, monkeypatch):
+    released = []
+    monkeypatch.setattr("arrears.warehouse.run_lock.release", released.append)
+    steps_that(errors.TransformError("A model failed."), monkeypatch)
+    run = a_run(*MARCH_31, utc(2026, 4, 1, 12)) | {"ti": a_try(try_number, retries=3)}
+
+    with pytest.raises(errors.TransformError):
+        run_step("build_marts", run)
+
+    assert released == ([run["run_id"]] if is_released else [])
+
+
+def a_try(number, *, retries):
+    """What Airflow says of a task's tries: the first is 1, and max_tries are those after it."""
+    return SimpleNamespace(try_number=number, max_tries=retries)
 
 
 def test_every_task_retries_and_ends_and_takes_the_one_slot():
