@@ -68,10 +68,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the daily DAG for a date, or for each date of a range, through Airflow; stops at the first that fails."""
-    from arrears import steps, summary, warehouse
+    from arrears import summary, warehouse
     from arrears.extraction.sources import load_source, portfolio
     from arrears.scheduling.run_days import run_days
-    from arrears.warehouse import run_lock
 
     if source is not None:
         load_source(source)
@@ -79,14 +78,9 @@ def run(
     with warehouse.connect() as connection:
         portfolio(connection, source)
         connection.rollback()  # only asked: the first run keeps it
-    steps.owner_kind = "process"
     days = (as_of.date(), (to or as_of).date())
-    started = _Progress(is_quiet=as_json)
-    try:
-        with started:
-            done = run_days(days[0], days[1], source=source, drop=drop, replace=replace, report=started.report)
-    finally:
-        run_lock.release_of_process()
+    with _Progress(is_quiet=as_json) as started:
+        done = run_days(days[0], days[1], source=source, drop=drop, replace=replace, report=started.report)
     found = [summary.findings(day.as_of_date) for day in done]
     if as_json:
         _print_json(
