@@ -27,6 +27,14 @@ class SourceError(ArrearsError):
     exit_code = 4
 
 
+class SourceUnreachable(SourceError):
+    """A lender's database does not answer, or went away while it was read."""
+
+
+class NotDelivered(SourceError):
+    """What a source was to deliver has not arrived."""
+
+
 class WarehouseBusy(ArrearsError):
     """Another run holds the warehouse."""
 
@@ -57,5 +65,14 @@ class ExportError(ArrearsError):
     """The export folder cannot be written."""
 
 
+class BackupError(ArrearsError):
+    """A backup cannot be written, or is not whole, or cannot be restored here."""
+
+
 # Faults of the data or of the caller: trying again changes nothing.
 NOT_WORTH_RETRYING = (UsageError, GateBlocked, SourceError, AlreadyExported)
+
+
+def is_worth_retrying(error: BaseException) -> bool:
+    """Whether trying the same again may end otherwise: faults of the machine, and a lender's database that is down."""
+    return isinstance(error, SourceUnreachable) or not isinstance(error, NOT_WORTH_RETRYING)

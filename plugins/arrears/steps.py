@@ -5,8 +5,8 @@ lock, and refuses to work on what another date left in the working schema.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,6 @@ from psycopg.types.json import Jsonb
 
 from arrears import warehouse
 from arrears.errors import (
-    NOT_WORTH_RETRYING,
     AlreadyExported,
     ArrearsError,
     GateBlocked,
@@ -25,6 +24,7 @@ from arrears.errors import (
     UsageError,
     WarehouseBusy,
     WarehouseError,
+    is_worth_retrying,
 )
 from arrears.extraction import batches, sources
 from arrears.orchestration import STEPS
@@ -49,6 +49,7 @@ class Day:
     source: str | None = None
     drop: Path | None = None
     replace: str | None = None
+    is_late: bool = False
 
 
 def run(
@@ -59,6 +60,7 @@ def run(
     source: str | None = None,
     drop: Path | None = None,
     replace: str | None = None,
+    is_late: bool = False,
 ) -> Any:
     """Runs one step for a date and records how it ended.
 
@@ -71,21 +73,35 @@ def run(
     if name not in FUNCTIONS:
         raise UsageError(f"There is no step {name}: steps are {', '.join(STEPS)}.")
     warehouse.ready()
-    day = Day(as_of, run_id, source, drop, replace)
-    with _told_when_busy(day, name), run_lock.step_at_work(run_id, as_of, owner_kind):
+    day = Day(as_of, run_id, source, drop, replace, is_late)
+    if name not in STEPS:
+        return _run_aside(day, name)
+    with run_lock.step_at_work(run_id, as_of, owner_kind):
         step_run_id = _begin(day, name)
         try:
             _need_predecessors(day, name)
             result = FUNCTIONS[name](day, step_run_id)
         except BaseException as error:
             _end_in_error(step_run_id, error)
-            if owner_kind == "dag_run" and isinstance(error, NOT_WORTH_RETRYING):
+            if owner_kind == "dag_run" and not is_worth_retrying(error):
                 run_lock.release(run_id)
             raise
-        _end(step_run_id, result if isinstance(result, dict) else {"sources": len(result)})
+        _end(step_run_id, result)
     if name == STEPS[-1] and owner_kind == "dag_run":
         run_lock.release(run_id)
     log.info("step=%s as_of=%s %s", name, as_of, result)
+    return result
+
+
+def _run_aside(day: Day, name: str) -> Any:
+    """Runs what comes before the first step: it takes nothing of the warehouse, which another date may be using."""
+    step_run_id = _begin(day, name, is_alone=False)
+    try:
+        result = FUNCTIONS[name](day, step_run_id)
+    except BaseException as error:
+        _end_in_error(step_run_id, error)
+        raise
+    _end(step_run_id, {name.removeprefix("list_"): len(result)})
     return result
 
 
@@ -105,10 +121,14 @@ def extract(day: Day, step_run_id: int) -> dict[str, Any]:
             raise UsageError(f"Step extract takes one source at a time: name one of {', '.join(names)} with --source.")
         source = sources.load_source(day.source or names[0])
         connection.execute("update ops.step_runs set source = %s where step_run_id = %s", [source.name, step_run_id])
-        return dict(
-            batches.extract(
-                connection, source, day.drop, day.as_of, run_id=day.run_id, may_replace=day.replace is not None
-            )
+        return batches.extract(
+            connection,
+            source,
+            day.drop,
+            day.as_of,
+            run_id=day.run_id,
+            may_replace=day.replace is not None,
+            is_late=day.is_late,
         )
 
 
@@ -120,17 +140,28 @@ def gate_raw(day: Day, step_run_id: int) -> dict[str, Any]:
     dbt.prepare()  # the gate's thresholds are seeds
     with connect(day.as_of) as connection:
         for name in sources.portfolio(connection):
-            states = {
-                state: batches.find(connection, name, day.as_of, state) for state in ("loaded", "accepted", "rejected")
-            }
-            if not any(states.values()):
-                raise SourceError(
-                    f"Source {name} has not delivered for {day.as_of}: run `arrears step extract --source {name} "
-                    f"--as-of {day.as_of}`; a day is exported once all sources of the portfolio have delivered."
-                )
+            _need_delivery(connection, name, day.as_of)
     verdict = gate.judge_batches(day.as_of)
     verdict.raise_if_blocked()
     return dict(verdict.counts)
+
+
+def _need_delivery(connection: psycopg.Connection, source: str, as_of: date) -> None:
+    """A day is exported once all sources of the portfolio have delivered, or owe nothing."""
+    is_judged = connection.execute(
+        "select 1 from ops.batches where source = %s and batch_date = %s and state in ('loaded', 'rejected')",
+        [source, as_of],
+    ).fetchone()
+    if is_judged is not None:
+        return
+    standing = batches.standing(connection, sources.load_source(source), as_of)
+    if standing.state == "missing":
+        raise SourceError(
+            f"{standing.sentence.rstrip('.')}; a day is exported once all sources of the portfolio have delivered"
+            f" (`arrears run --source {source} --as-of {as_of}`)."
+        )
+    if standing.state == "missing_but_fresh_enough":
+        log.warning("source=%s as_of=%s %s", source, as_of, standing.sentence)
 
 
 def build_marts(day: Day, step_run_id: int) -> dict[str, Any]:
@@ -265,8 +296,16 @@ def _say_exported(connection: psycopg.Connection, as_of: date, revision: int) ->
         [as_of, revision],
     )
     connection.execute(
-        "update ops.exports set state = 'done', done_at = now() where as_of_date = %s and revision = %s",
-        [as_of, revision],
+        """
+        update ops.exports set
+            state = 'done', done_at = now(),
+            export_number = coalesce(
+                (select min(export_number) from ops.exports where as_of_date = %(as_of)s),
+                (select 1 + coalesce(max(export_number), 0) from ops.exports)
+            )
+        where as_of_date = %(as_of)s and revision = %(revision)s
+        """,
+        {"as_of": as_of, "revision": revision},
     )
 
 
@@ -331,13 +370,15 @@ def _refresh_holidays(connection: psycopg.Connection, as_of: date) -> None:
     holidays.refresh(connection, countries, [as_of.year, as_of.year + 1])
 
 
-def _begin(day: Day, name: str) -> int:
+def _begin(day: Day, name: str, *, is_alone: bool = True) -> int:
     with connect() as connection:
-        # What a killed process left behind is over: the lock says that nobody else works.
-        connection.execute(
-            "update ops.step_runs set state = 'failed', finished_at = clock_timestamp(), error_kind = 'Killed',"
-            " message = 'The process ended before the step did.' where state = 'running'"
-        )
+        if is_alone:
+            # What a killed process left behind is over: the lock says that nobody else works.
+            connection.execute(
+                "update ops.step_runs set state = 'failed', finished_at = clock_timestamp(), error_kind = 'Killed',"
+                " message = 'The process ended before the step did.' where state = 'running' and step = any(%s)",
+                [list(STEPS)],
+            )
         row = connection.execute(
             "insert into ops.step_runs (run_id, as_of_date, step, source, state) values (%s, %s, %s, %s, 'running')"
             " returning step_run_id",
@@ -347,20 +388,14 @@ def _begin(day: Day, name: str) -> int:
     return int(row[0])
 
 
-@contextmanager
-def _told_when_busy(day: Day, name: str) -> Iterator[None]:
-    """Records a step that did not begin because another run holds the warehouse; a scheduled run is asked for it."""
-    try:
-        yield
-    except WarehouseBusy as error:
-        with connect() as connection:
-            connection.execute(
-                "insert into ops.step_runs"
-                " (run_id, as_of_date, step, state, finished_at, error_kind, exit_code, message)"
-                " values (%s, %s, %s, 'failed', clock_timestamp(), %s, %s, %s)",
-                [day.run_id, day.as_of, name, type(error).__name__, error.exit_code, str(error)],
-            )
-        raise
+def record_busy(name: str, as_of: date, run_id: str, error: WarehouseBusy) -> None:
+    """Records a step that never began, because another run held the warehouse for too long."""
+    with connect() as connection:
+        connection.execute(
+            "insert into ops.step_runs (run_id, as_of_date, step, state, finished_at, error_kind, exit_code, message)"
+            " values (%s, %s, %s, 'failed', clock_timestamp(), %s, %s, %s)",
+            [run_id, as_of, name, type(error).__name__, error.exit_code, str(error)],
+        )
 
 
 def _said(error: BaseException) -> str:
@@ -405,8 +440,8 @@ def _need_predecessors(day: Day, name: str) -> None:
     with connect() as connection:
         rows = connection.execute(
             "select distinct on (step) step, step_run_id, as_of_date, state from ops.step_runs where step = any(%s)"
-            " order by step, step_run_id desc",
-            [list(before)],
+            " and error_kind is distinct from %s order by step, step_run_id desc",
+            [list(before), WarehouseBusy.__name__],  # those never began: they left nothing behind
         ).fetchall()
     last = {row[0]: row[1:] for row in rows}
     newest = 0

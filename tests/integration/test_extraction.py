@@ -324,15 +324,6 @@ def test_a_drop_of_a_later_date_is_refused(workplace: Workplace, drop: Callable[
         extract(workplace, folder, D1)
 
 
-def test_a_drop_for_a_date_before_the_newest_accepted_one_is_refused(
-    workplace: Workplace, drop: Callable[..., Path]
-) -> None:
-    take_in(workplace, drop(), D2)
-
-    with pytest.raises(SourceError, match="has delivered up to 2026-03-30; a drop of 2026-03-29 comes too late"):
-        extract(workplace, drop(), D1)
-
-
 def test_another_drop_for_a_date_takes_the_place_of_the_first(workplace: Workplace, drop: Callable[..., Path]) -> None:
     take_in(workplace, drop(), D1)
     take_in(workplace, drop("second", borrowers=[a_borrower("B1", city="Brno"), a_borrower("B2")]), D2)
@@ -473,19 +464,6 @@ def test_a_column_that_is_delivered_empty_from_now_on_changes_no_row(
     done = take_in(workplace, drop("wider", loans=rows), D2)
 
     assert (done["new"], done["changed"], done["deleted"]) == (0, 0, 0)
-
-
-def test_a_batch_is_not_accepted_behind_a_later_one(workplace: Workplace, drop: Callable[..., Path]) -> None:
-    early = extract(workplace, drop(), D1)
-    with workplace.connect() as connection:
-        batches.reject(connection, str(early["batch_id"]))
-    take_in(workplace, drop("second"), D2)
-
-    with (
-        pytest.raises(SourceError, match="accepted already and holds the newer state"),
-        workplace.connect() as connection,
-    ):
-        batches.accept(connection, str(early["batch_id"]))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,23 @@
 """The servicing contract, read from the dbt sources file: the only place that states it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 
 import yaml
 
 from arrears.settings import CHECKOUT
+
+# Ids that name a row of another table without being held to it.
+IDS_WITHOUT_REFERENCE = (
+    "group_id",
+    "officer_id",
+    "refinances_loan_id",
+    "reverses_transaction_id",
+    "agency_id",
+    "notice_id",
+)
 
 CONTRACT_FILE = CHECKOUT / "dbt_project/models/staging/servicing/_servicing__sources.yml"
 
@@ -22,6 +32,7 @@ class Column:
     values: tuple[str, ...] = ()
     references: str | None = None
     personal: bool = False
+    description: str = field(default="", repr=False, compare=False)  # other words make no other column
 
     @property
     def is_share(self) -> bool:
@@ -55,6 +66,23 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """Names in the contract's order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def prefixed_columns(self) -> tuple[str, ...]:
+        """Keys and references that mean something within one source only; a source's `key_prefix` goes before them.
+
+        Empty for what is the same for every lender: exchange rates, industry indices.
+        """
+        return tuple(
+            column.name
+            for column in self.columns
+            if column.data_type == "text"
+            and (
+                column.references is not None
+                or (column.name in self.primary_key and column.name.endswith("_id"))
+                or column.name in IDS_WITHOUT_REFERENCE
+            )
+        )
 
     @property
     def only_grows(self) -> bool:
@@ -93,4 +121,5 @@ def _column(entry: dict) -> Column:  # type: ignore[type-arg]
         values=tuple(str(value) for value in meta.get("values", ())),
         references=meta.get("references"),
         personal=meta.get("personal", False),
+        description=entry.get("description", ""),
     )

@@ -22,10 +22,35 @@ CODE = (
 )
 BUILT_BY_DBT = ("target", "logs", "dbt_packages")
 
+# From the batch that holds at the date back to the first: each is kept as its differences to the one before. Batches of
+# dates in between that came later are no part of it. A date before the first batch is computed from that one.
 BATCHES = """
-select batch_id, source, batch_date, mode, content_sha256
-from ops.batches
-where state = 'accepted' and batch_date <= %s
+with recursive used as (
+    (
+        select distinct on (batches.source)
+            batches.batch_id, batches.source, batches.batch_date, batches.mode, batches.content_sha256,
+            batches.base_batch_id, batches.known_from > %(as_of)s as is_reconstructed
+        from ops.batches as batches
+        where batches.state = 'accepted'
+        order by
+            batches.source,
+            batches.known_from > %(as_of)s,
+            case when batches.known_from > %(as_of)s then batches.known_from end,
+            batches.known_from desc,
+            batches.batch_date desc
+    )
+
+    union all
+
+    select
+        base.batch_id, base.source, base.batch_date, base.mode, base.content_sha256, base.base_batch_id,
+        used.is_reconstructed
+    from used
+    inner join ops.batches as base on used.base_batch_id = base.batch_id
+)
+
+select batch_id, source, batch_date, mode, content_sha256, is_reconstructed
+from used
 order by source collate "C", batch_date, batch_id collate "C"
 """
 
@@ -52,11 +77,14 @@ def code_version() -> str:
     return f"{version('arrears')}+{digest.hexdigest()[:16]}"
 
 
-def batches_used(connection: psycopg.Connection, as_of_date: date) -> list[dict[str, str]]:
-    """The accepted batches known at the date."""
-    rows = connection.execute(BATCHES, [as_of_date]).fetchall()
+def batches_used(connection: psycopg.Connection, as_of_date: date) -> list[dict[str, Any]]:
+    """The accepted batches that the date's data come from; those of a later date are marked `is_reconstructed`."""
+    rows = connection.execute(BATCHES, {"as_of": as_of_date}).fetchall()
     names = ("batch_id", "source", "batch_date", "mode", "content_sha256")
-    return [dict(zip(names, (str(value) for value in row), strict=True)) for row in rows]
+    return [
+        dict(zip(names, (str(value) for value in row), strict=True)) | ({"is_reconstructed": True} if is_later else {})
+        for *row, is_later in rows
+    ]
 
 
 def gate_result(connection: psycopg.Connection, as_of_date: date) -> dict[str, Any]:

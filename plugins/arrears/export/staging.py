@@ -74,15 +74,18 @@ def stage(connection: psycopg.Connection, as_of_date: date, settings: Settings) 
         with in_one_sentence(building, "Writing the export to"):
             make_folder(building, settings.exports)
             files = _render(connection, building, found)
-            content = {
+            batches = manifest.batches_used(connection, as_of_date)
+            content: dict[str, Any] = {
                 "as_of_date": as_of_date.isoformat(),
-                "batches": manifest.batches_used(connection, as_of_date),
+                "batches": batches,
                 "code_version": manifest.code_version(),
                 "files": files,
                 "gate": manifest.gate_result(connection, as_of_date),
                 "reporting_currency": kept(connection, "reporting_currency"),
                 "totals": _added_up(files),
             }
+            if any("is_reconstructed" in batch for batch in batches):
+                content["is_reconstructed"] = True  # the date lies before a source's first delivery
             rendered = manifest.render(content)
             with synced(building / manifest.MANIFEST) as file:
                 file.write(rendered)

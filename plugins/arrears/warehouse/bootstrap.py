@@ -40,17 +40,20 @@ READERS = {
 _is_ready = False
 
 
-def ready() -> None:
+def ready(*, again: bool = False) -> None:
     """Starts the embedded server where that is used and brings the warehouse to this version of the code.
+
+    Args:
+        again: look at everything, whatever this process or the warehouse itself says of having been made ready.
 
     Raises:
         WarehouseError: it cannot be reached, or it is newer than the code.
         UsageError: a setting that is kept from the first run has another value now.
     """
     global _is_ready
-    if _is_ready:
+    if _is_ready and not again:
         return
-    if not _is_up_to_date():
+    if again or not _is_up_to_date():
         _bootstrap()
     _keep_settings()
     _is_ready = True
@@ -75,23 +78,23 @@ def _head() -> str:
 
 def _bootstrap() -> None:
     database = parameters("pipeline")["dbname"]
-    with _maintenance() as admin:
+    with maintenance() as admin:
         admin.execute("select pg_advisory_lock(%s)", [BOOTSTRAP_LOCK])
-        _make_roles(admin)
+        make_roles(admin)
         for name, owner in ((database, OWNER), (AIRFLOW, AIRFLOW)):
             if admin.execute("select 1 from pg_database where datname = %s", [name]).fetchone() is None:
                 admin.execute(
                     sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(owner))
                 )
         with connect(role="admin", database=database) as inside:
-            _make_schemas(inside, database)
+            make_schemas(inside, database)
         _migrate(database)
         with connect(role="admin", database=database) as inside:
             inside.execute(sql.SQL("set local role {}").format(sql.Identifier(OWNER)))
             contract_tables.synchronise(inside, contract())
 
 
-def _maintenance() -> psycopg.Connection:
+def maintenance() -> psycopg.Connection:
     """A connection from which databases can be created; the warehouse's own where the server has no `postgres`."""
     try:
         return connect(role="admin", database="postgres", autocommit=True)
@@ -99,7 +102,8 @@ def _maintenance() -> psycopg.Connection:
         return connect(role="admin", autocommit=True)
 
 
-def _make_roles(admin: psycopg.Connection) -> None:
+def make_roles(admin: psycopg.Connection) -> None:
+    """Creates the server's roles that are missing; on an embedded server each has its password."""
     server = embedded()
     known = {row[0] for row in admin.execute("select rolname from pg_roles").fetchall()}
     if OWNER not in known:
@@ -117,7 +121,8 @@ def _make_roles(admin: psycopg.Connection) -> None:
             admin.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), sql.Identifier(user[0])))
 
 
-def _make_schemas(admin: psycopg.Connection, database: str) -> None:
+def make_schemas(admin: psycopg.Connection, database: str) -> None:
+    """Creates the schemas that are missing in a database, inside which the connection is, and who may use them."""
     admin.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(database)))
     admin.execute("revoke all on schema public from public")
     for role in LOGINS.values():
@@ -137,17 +142,25 @@ def _make_schemas(admin: psycopg.Connection, database: str) -> None:
             admin.execute(sql.SQL("grant usage on schema {} to {}").format(name, sql.Identifier(reader)))
 
 
+def refuse_newer(revision: str, what: str) -> None:
+    """Refuses what was written by newer code: what its tables mean is not known here.
+
+    Raises:
+        WarehouseError: this code has no migration of that number.
+    """
+    if revision not in _revisions():
+        raise WarehouseError(
+            f"The {what} is at migration {revision}, newer than this code ({_head()}): install the newer code."
+        )
+
+
 def _migrate(database: str) -> None:
     """Runs the numbered migrations that the warehouse lacks."""
     with connect(role="admin", database=database) as connection:
         if connection.execute("select to_regclass('ops.migrations')").fetchone() != (None,):
             there = [row[0] for row in connection.execute("select version_num from ops.migrations").fetchall()]
-            unknown = sorted(set(there) - set(_revisions()))
-            if unknown:
-                raise WarehouseError(
-                    f"The warehouse is at migration {unknown[0]}, newer than this code ({_head()}):"
-                    f" install the newer code."
-                )
+            for revision in sorted(there):
+                refuse_newer(revision, "warehouse")
             if there == [_head()]:
                 return
 

@@ -29,10 +29,17 @@ VERSION_COLUMNS = (
     ("_file", "text"),
     ("_line", "bigint"),
     ("_closed_by", "text"),
+    ("_split_by", "text"),
 )
-LOAD_COLUMNS = (("_row_hash", "uuid not null"), ("_file", "text"), ("_line", "bigint"))
+LOAD_COLUMNS = (
+    ("_row_hash", "uuid not null"),
+    ("_file", "text"),
+    ("_line", "bigint"),
+    ("_is_deleted", "boolean not null default false"),
+    ("_cursor_at", "timestamptz"),
+)
 
-_SCHEMA_VERSION = "3"  # of this module: part of the fingerprint
+_SCHEMA_VERSION = "4"  # of this module: part of the fingerprint
 
 
 def _fingerprint() -> str:

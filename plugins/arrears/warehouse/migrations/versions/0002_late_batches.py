@@ -1,0 +1,62 @@
+"""Late deliveries, deltas and cursors: where a batch stands in its source's chain, and in which order days went out."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+TABLES = """
+alter table ops.batches
+    add column base_batch_id text references ops.batches,
+    add column known_from date,
+    add column read_until timestamptz,
+    add column read_until_is_seen boolean;
+
+update ops.batches as batches set
+    known_from = batches.batch_date,
+    base_batch_id = case
+        when not batches.is_first then (
+            select earlier.batch_id from ops.batches as earlier
+            where earlier.source = batches.source and earlier.state = 'accepted'
+                and earlier.batch_date < batches.batch_date
+            order by earlier.batch_date desc
+            limit 1
+        )
+    end;
+
+alter table ops.batches alter column known_from set not null;
+comment on column ops.batches.known_from is
+'Date from which the batch is known: its own, or a later one where it came after that date was exported (--late).';
+comment on column ops.batches.base_batch_id is 'The batch whose state it was compared with; null for the first.';
+comment on column ops.batches.read_until is
+'Database source: where the next reading by cursor begins, on the source''s clock.';
+comment on column ops.batches.read_until_is_seen is
+'Whether read_until is the start of the oldest open transaction, which was seen, or less a configured overlap.';
+
+drop index ops.batches_one_accepted;
+create unique index batches_one_accepted on ops.batches (source, batch_date, known_from) where state = 'accepted';
+create index batches_in_order on ops.batches (source, known_from, batch_date) where state = 'accepted';
+
+alter table ops.batch_tables
+    add column mode text not null default 'full' check (mode in ('full', 'delta')),
+    add column complete_from date,
+    add column are_keys_compared boolean not null default false;
+comment on column ops.batch_tables.mode is 'Full: a row that is missing is deleted; delta: only what changed is there.';
+comment on column ops.batch_tables.complete_from is
+'Of a full table that grows: rows known before this date are not part of it.';
+
+alter table ops.exports add column export_number bigint;
+update ops.exports as exports set export_number = numbered.place
+from (
+    select as_of_date, row_number() over (order by min(done_at), as_of_date) as place
+    from ops.exports where done_at is not null group by as_of_date
+) as numbered
+where exports.as_of_date = numbered.as_of_date;
+comment on column ops.exports.export_number is
+'Order in which dates were first exported: a date that is run again reads no past that was exported after it.';
+"""
+
+
+def upgrade() -> None:
+    """Alters the tables as arrears_owner."""
+    op.execute(TABLES)

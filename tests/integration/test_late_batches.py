@@ -1,0 +1,226 @@
+"""Drops that come late, again, or as deltas: what is known on each date, whatever the order in which they came."""
+
+import random
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from arrears.errors import AlreadyExported, SourceError
+from arrears.extraction import batches, sources
+from tests.conftest import Workplace
+from tests.portfolio import a_borrower, small_portfolio, write_drop
+
+D1 = date(2026, 3, 1)
+CITIES = ("Brno", "Cheb", "Opava")
+Borrowers = Mapping[str, str]  # city by borrower
+
+
+def day(number: int) -> date:
+    return D1 + timedelta(days=number)
+
+
+def take_in(
+    workplace: Workplace,
+    folder: Path,
+    borrowers: Borrowers,
+    as_of: date,
+    *,
+    delta: Mapping[str, str | None] | None = None,
+    after: date | None = None,
+    may_replace: bool = False,
+    is_late: bool = False,
+) -> str:
+    """Extracts and accepts a drop of borrowers with their cities; a delta's None removes one. Gives the batch's id."""
+    if delta is None:
+        write_drop(folder, borrowers=[a_borrower(key, city=city) for key, city in sorted(borrowers.items())])
+    else:
+        rows = [
+            {"borrower_id": key, "_deleted": "true"} if city is None else a_borrower(key, city=city)
+            for key, city in sorted(delta.items())
+        ]
+        write_drop(folder, borrowers=rows, loans=None, instalments=None, transactions=None)
+        follows = f"after: {after}\n" if after else ""
+        (folder / "drop.yml").write_text(f"mode: delta\n{follows}", encoding="utf-8")
+    with workplace.connect() as connection:
+        done = batches.extract(
+            connection,
+            sources.load_source("contract"),
+            folder,
+            as_of,
+            run_id="test",
+            may_replace=may_replace,
+            is_late=is_late,
+        )
+    if done["state"] == "loaded":
+        with workplace.connect() as connection:
+            batches.accept(connection, str(done["batch_id"]))
+    return str(done["batch_id"])
+
+
+def known_at(workplace: Workplace, as_of: date) -> dict[str, str]:
+    rows = workplace.rows(
+        "select borrower_id, city from versions.borrowers"
+        " where _known_from <= %s and (_known_to is null or _known_to > %s) order by 1",
+        as_of,
+        as_of,
+    )
+    assert len(rows) == len({key for key, _ in rows}), f"two versions of one row are known on {as_of}: {rows}"
+    return dict(rows)
+
+
+def say_exported(workplace: Workplace, as_of: date) -> None:
+    with workplace.connect() as connection:
+        connection.execute(
+            "insert into ops.exports (as_of_date, revision, state, manifest_sha256, code_version, run_id)"
+            " values (%s, 1, 'done', '', '', 'test')",
+            [as_of],
+        )
+
+
+BOTH: Borrowers = {"B1": "Brno", "B2": "Brno"}
+
+
+def test_a_skipped_day_is_made_up_for_and_later_days_stay_as_they_were(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "3", {"B1": "Cheb", "B2": "Brno", "B3": "Brno"}, day(3))
+
+    take_in(workplace, tmp_path / "2", {"B1": "Opava", "B4": "Brno"}, day(2))
+
+    assert known_at(workplace, day(1)) == BOTH
+    assert known_at(workplace, day(2)) == {"B1": "Opava", "B4": "Brno"}
+    assert known_at(workplace, day(3)) == {"B1": "Cheb", "B2": "Brno", "B3": "Brno"}
+    assert known_at(workplace, day(9)) == known_at(workplace, day(3))
+
+
+def test_a_date_before_the_first_drop_is_computed_from_it_or_from_a_drop_of_its_own(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    first = take_in(workplace, tmp_path / "5", BOTH, day(5))
+    same = take_in(workplace, tmp_path / "5", BOTH, day(1))
+    take_in(workplace, tmp_path / "3", {"B1": "Cheb", "B2": "Brno"}, day(3))
+
+    assert same == first
+    assert [known_at(workplace, day(n))["B1"] for n in (1, 2, 3, 4, 5)] == ["Brno", "Brno", "Cheb", "Cheb", "Brno"]
+
+
+def test_a_late_drop_can_be_delivered_again_and_taken_back(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "3", {"B1": "Cheb", "B2": "Brno"}, day(3))
+    before = workplace.rows("select borrower_id, city, _known_from, _known_to from versions.borrowers order by 1, 2")
+    late = take_in(workplace, tmp_path / "2", {"B1": "Opava"}, day(2))
+    with workplace.connect() as connection:
+        batches.supersede(connection, batches.chain.batch(connection, late))
+
+    after = workplace.rows("select borrower_id, city, _known_from, _known_to from versions.borrowers order by 1, 2")
+
+    assert after == before
+
+
+def test_a_drop_in_the_middle_is_replaced_without_touching_the_days_after_it(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "2", {"B1": "Cheb", "B2": "Cheb"}, day(2))
+    take_in(workplace, tmp_path / "3", {"B1": "Cheb", "B2": "Opava"}, day(3))
+
+    take_in(workplace, tmp_path / "2-again", {"B1": "Brno", "B2": "Cheb"}, day(2))
+
+    assert known_at(workplace, day(2)) == {"B1": "Brno", "B2": "Cheb"}
+    assert known_at(workplace, day(3)) == {"B1": "Cheb", "B2": "Opava"}
+
+
+def test_an_exported_date_takes_another_drop_only_with_a_reason_or_as_late(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "2", BOTH, day(2))
+    say_exported(workplace, day(2))
+
+    with pytest.raises(AlreadyExported, match="other bytes in borrowers.csv.*--replace REASON.*or --late"):
+        take_in(workplace, tmp_path / "2-again", {"B1": "Cheb", "B2": "Brno"}, day(2))
+    take_in(workplace, tmp_path / "2-again", {"B1": "Cheb", "B2": "Brno"}, day(2), is_late=True)
+
+    assert known_at(workplace, day(2)) == BOTH
+    assert known_at(workplace, day(3)) == {"B1": "Cheb", "B2": "Brno"}
+    assert workplace.rows("select known_from from ops.batches where batch_date = %s order by 1", day(2)) == [
+        (day(2),),
+        (day(3),),
+    ]
+
+
+def test_a_day_that_went_out_on_older_data_takes_its_own_drop_only_as_late(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    say_exported(workplace, day(2))
+
+    with pytest.raises(AlreadyExported, match="already exported without a drop of that date, and now there is one"):
+        take_in(workplace, tmp_path / "2", {"B1": "Cheb"}, day(2))
+
+
+def test_a_late_drop_does_not_undo_a_newer_one(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "3", BOTH, day(3))
+    say_exported(workplace, day(1))
+
+    with pytest.raises(SourceError, match="would only repeat what is older"):
+        take_in(workplace, tmp_path / "1-again", {"B1": "Cheb"}, day(1), is_late=True)
+
+
+def test_a_delta_adds_replaces_and_removes_by_key_and_leaves_the_rest(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+
+    take_in(workplace, tmp_path / "2", {}, day(2), delta={"B1": "Cheb", "B3": "Opava"}, after=day(1))
+    take_in(workplace, tmp_path / "3", {}, day(3), delta={"B2": None}, after=day(2))
+
+    assert known_at(workplace, day(2)) == {"B1": "Cheb", "B2": "Brno", "B3": "Opava"}
+    assert known_at(workplace, day(3)) == {"B1": "Cheb", "B3": "Opava"}
+    assert workplace.value("select count(*) from versions.loans where _known_to is null") == 2
+
+
+def test_a_delta_needs_what_it_follows(workplace: Workplace, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="the delta of 2026-03-03 follows nothing"):
+        take_in(workplace, tmp_path / "2", {}, day(2), delta={"B1": "Cheb"})
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    with pytest.raises(SourceError, match="follows the drop of 2026-03-03, but the last one known is of 2026-03-02"):
+        take_in(workplace, tmp_path / "3", {}, day(3), delta={"B1": "Cheb"}, after=day(2))
+
+
+def test_a_batch_that_was_compared_with_another_state_is_not_accepted(
+    workplace: Workplace, drop: Callable[..., Path]
+) -> None:
+    source = sources.load_source("contract")
+    with workplace.connect() as connection:
+        loaded = batches.extract(connection, source, drop(), day(2), run_id="test")
+        other = batches.extract(connection, source, drop("other", borrowers=[a_borrower("B1")]), day(1), run_id="test")
+        batches.accept(connection, str(other["batch_id"]))
+
+    with workplace.connect() as connection, pytest.raises(SourceError, match="extract 2026-03-03 .* again"):
+        batches.accept(connection, str(loaded["batch_id"]))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_they_came(
+    workplace: Workplace, tmp_path: Path, seed: int
+) -> None:
+    """Against a plain model: the last full drop whose date is not after D, else the first that ever came."""
+    chance = random.Random(seed)
+    model: dict[date, dict[str, str]] = {}
+    first: dict[str, str] = {}
+    for number in range(9):
+        as_of = day(chance.randrange(6))
+        borrowers = {key: chance.choice(CITIES) for key in ("B1", "B2", "B3", "B4") if chance.random() < 0.7}
+        borrowers |= {"B0": "Brno"}
+        take_in(workplace, tmp_path / str(number), borrowers, as_of)
+        if not model:
+            first = borrowers
+        elif len(model) == 1 and as_of in model:
+            first = borrowers  # the first one was replaced
+        model[as_of] = borrowers
+
+        for n in range(-1, 7):
+            expected = model[max(d for d in model if d <= day(n))] if any(d <= day(n) for d in model) else first
+            assert known_at(workplace, day(n)) == expected, f"seed {seed}, after drop {number}, {day(n)}"
+    assert workplace.value("select count(*) from versions.loans where _known_to is null") == len(
+        small_portfolio()["loans"]
+    )
