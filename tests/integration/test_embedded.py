@@ -91,14 +91,16 @@ def test_passwords_are_for_the_owner_alone(home: Path) -> None:
     assert (home / "postgres" / "passwords.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_data_of_another_major_version_are_refused(home: Path) -> None:
+def test_data_of_another_major_version_are_refused_with_the_way_to_move(home: Path) -> None:
     server = EmbeddedPostgres(home)
     server.start()
     server.stop()
     (server.data / "PG_VERSION").write_text("17\n")
 
-    with pytest.raises(WarehouseError, match="belongs to PostgreSQL 17, this version brings 18"):
+    with pytest.raises(WarehouseError, match="belongs to PostgreSQL 17, this version brings 18") as refused:
         server.start()
+    assert "`arrears backup --to FOLDER` with the version that wrote it" in str(refused.value)
+    assert "`arrears restore --from FOLDER` with this one in an empty ARREARS_HOME" in str(refused.value)
     (server.data / "PG_VERSION").write_text("18\n")
 
 
