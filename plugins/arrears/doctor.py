@@ -10,7 +10,7 @@ from arrears import warehouse
 from arrears.contract.servicing import contract
 from arrears.errors import ArrearsError
 from arrears.extraction import sources
-from arrears.settings import get_settings
+from arrears.settings import environment_variable, get_settings
 from arrears.warehouse.bootstrap import kept
 from arrears.warehouse.connections import connect, embedded, parameters
 
@@ -20,6 +20,9 @@ Verdict = Literal["ok", "off", "wrong"]
 NEEDED_FOR = {
     "agencies": "placing accounts outside: without it the internal teams of the seed take all",
     "agency_contracts": "placing accounts with agencies and law firms",
+    "agency_contract_terms": "placing accounts with agencies and law firms",
+    "agency_conflicts": "keeping an agency from borrowers that it has a conflict with",
+    "contact_preferences": "keeping to the channels that a borrower wants",
     "agency_licences": "placing accounts with agencies and law firms",
     "suppressions": "keeping back who may not be contacted",
     "forbearances": "delinquency pauses and restructured loans in portfolio at risk",
@@ -73,9 +76,35 @@ def _sources() -> list[Check]:
         try:
             source = sources.load_source(file.parent.name)
             checks.append(Check(f"source {source.name}", "ok", source.description.strip().splitlines()[0]))
+            if source.engine == "postgres":
+                checks.append(_database(source))
         except ArrearsError as error:
             checks.append(Check(f"source {file.parent.name}", "wrong", str(error)))
     return checks or [Check("sources", "wrong", f"no source under {get_settings().sources_folder}")]
+
+
+def _database(source: sources.Source) -> Check:
+    """Whether a lender's database can be read, and whether a row that is committed late could be missed in it."""
+    from arrears.extraction.database import weakness
+
+    what = f"database of {source.name}"
+    variable = source.connection or ""
+    if not variable.startswith("airflow:") and not environment_variable(variable):
+        return Check(what, "off", f"{variable} is not set")
+    try:
+        why = weakness(source)
+    except ArrearsError as error:
+        return Check(what, "wrong", str(error))
+    if source.cursor is None:
+        return Check(what, "ok", "read whole every time: source.yml names no cursor")
+    if why is not None:
+        return Check(
+            what,
+            "off",
+            f"weaker: {why}; until then each reading begins {source.overlap_minutes} minutes before the last one,"
+            f" and what a transaction open for longer changed is missed",
+        )
+    return Check(what, "ok", "open transactions are seen: what is committed late is not missed")
 
 
 def _tables(connection: psycopg.Connection) -> list[Check]:

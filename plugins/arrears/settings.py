@@ -1,5 +1,6 @@
 """The settings: environment variables `ARREARS_*`, read once. No other module reads the environment."""
 
+import os
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
@@ -91,3 +92,8 @@ def get_settings() -> Settings:
         name = str(first["loc"][0]) if first["loc"] else "ARREARS_?"
         variable = name if name.startswith("ARREARS_") else f"ARREARS_{name.upper()}"
         raise UsageError(f"{variable}: {first['msg'].removeprefix('Value error, ')}.") from error
+
+
+def environment_variable(name: str) -> str | None:
+    """The value of a variable that a source.yml names; it may be a secret, so it is neither kept nor shown."""
+    return os.environ.get(name)

@@ -37,7 +37,9 @@ def accept(connection: psycopg.Connection, batch_id: str) -> dict[str, int]:
     for (name,) in changed:
         table = contract()[name]
         _take_good_rows(connection, batch, table)
-        if place.until is None:
+        if batch.is_first:
+            closed, opened = _as_first(connection, batch, table)
+        elif place.until is None:
             closed, opened = _on_top(connection, batch, table)
         else:
             closed, opened = _in_between(connection, batch, table, place.until)
@@ -88,6 +90,15 @@ def _take_good_rows(connection: psycopg.Connection, batch: Batch, table: Table) 
             sql.Identifier(table.name), sql.Literal(batch.batch_id), condition
         )
     )
+
+
+def _as_first(connection: psycopg.Connection, batch: Batch, table: Table) -> tuple[int, int]:
+    """Opens all that the first batch of a source brings; its index is built once, at the end."""
+    row = connection.execute("select ops.set_current_index_aside(%s)", [table.name]).fetchone()
+    counts = _on_top(connection, batch, table)
+    if row == (True,):
+        connection.execute("select ops.put_current_index_back(%s)", [table.name])
+    return counts
 
 
 def _on_top(connection: psycopg.Connection, batch: Batch, table: Table) -> tuple[int, int]:

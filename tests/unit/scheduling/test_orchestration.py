@@ -35,7 +35,7 @@ def a_run(start: datetime, end: datetime, logical: datetime | None, **params: An
         "data_interval_end": end,
         "logical_date": logical,
         "run_id": "manual__1",
-        "params": {"source": None, "drop": None, "replace": None} | params,
+        "params": {"source": None, "drop": None, "replace": None, "late": False, "wait": True} | params,
     }
 
 
@@ -97,7 +97,7 @@ def test_noon_of_the_next_day_gives_every_day_of_a_year(name, zone):
     assert wrong == []  # Santiago among them, where the clocks go forward at midnight: 6 September begins at 01:00
 
 
-def steps_that(answer: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def steps_that(answer: Any, monkeypatch: pytest.MonkeyPatch, *, owner_kind: str = "dag_run") -> list[tuple[Any, ...]]:
     """Puts a module `arrears.steps` in place whose run gives or raises the answer; gives the calls it gets."""
     calls: list[tuple[Any, ...]] = []
 
@@ -109,6 +109,8 @@ def steps_that(answer: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, 
 
     module = types.ModuleType("arrears.steps")
     module.run = run  # type: ignore[attr-defined]
+    module.owner_kind = owner_kind  # type: ignore[attr-defined]
+    module.record_busy = lambda *what: calls.append(("busy", *what))  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "arrears.steps", module)
     monkeypatch.setattr("arrears.steps", module, raising=False)
     return calls
@@ -123,7 +125,13 @@ def test_a_step_gets_the_date_and_the_parameters_of_its_run(monkeypatch):
         (
             "gate_raw",
             date(2026, 3, 31),
-            {"run_id": "manual__1", "source": "berka", "drop": Path("/drops/1"), "replace": "mended"},
+            {
+                "run_id": "manual__1",
+                "source": "berka",
+                "drop": Path("/drops/1"),
+                "replace": "mended",
+                "is_late": False,
+            },
         )
     ]
 
@@ -148,7 +156,7 @@ def test_a_fault_of_the_data_is_not_tried_again(fault, monkeypatch):
     assert isinstance(failed.value.__cause__, fault)
 
 
-@pytest.mark.parametrize("fault", [errors.WarehouseBusy, errors.WarehouseError, errors.TransformError])
+@pytest.mark.parametrize("fault", [errors.WarehouseError, errors.TransformError, errors.SourceUnreachable])
 def test_a_fault_of_the_machine_is_left_to_airflows_retries(fault, monkeypatch):
     steps_that(fault("The warehouse is away."), monkeypatch)
 
@@ -167,6 +175,52 @@ def test_the_last_try_that_fails_gives_the_warehouse_back(try_number, is_release
         run_step("build_marts", run)
 
     assert released == ([run["run_id"]] if is_released else [])
+
+
+BUSY = errors.WarehouseBusy("The run other for 2026-03-30 holds the warehouse.")
+
+
+class PutOff(SimpleNamespace):
+    """A task's instance that was put off first at a moment; None: never."""
+
+    def get_first_reschedule_date(self, context):
+        return self.since
+
+
+def test_a_task_that_finds_another_run_at_work_is_put_off_without_using_up_a_try(monkeypatch):
+    from airflow.sdk.exceptions import AirflowRescheduleException
+
+    calls = steps_that(BUSY, monkeypatch)
+    released = []
+    monkeypatch.setattr("arrears.warehouse.run_lock.release", released.append)
+    # Even on its last try: it has not begun.
+    instance = PutOff(try_number=4, max_tries=3, since=datetime.now(tz=UTC) - timedelta(hours=11))
+
+    with pytest.raises(AirflowRescheduleException) as put_off:
+        run_step("extract", a_run(*MARCH_31, utc(2026, 4, 1, 12)) | {"ti": instance})
+
+    assert timedelta(0) < put_off.value.reschedule_date - datetime.now(tz=UTC) <= orchestration.ASK_AGAIN
+    assert [call[0] for call in calls] == ["extract"]
+    assert released == []
+
+
+def test_a_task_that_was_put_off_for_half_a_day_fails_and_says_who_is_at_work(monkeypatch):
+    calls = steps_that(BUSY, monkeypatch)
+    instance = PutOff(try_number=1, max_tries=3, since=datetime.now(tz=UTC) - timedelta(hours=12, minutes=1))
+    run = a_run(*MARCH_31, utc(2026, 4, 1, 12)) | {"ti": instance, "task": SimpleNamespace(task_id="extract")}
+
+    with pytest.raises(errors.WarehouseBusy, match="The run other"):
+        run_step("extract", run)
+
+    assert calls[-1] == ("busy", "extract", date(2026, 3, 31), "manual__1", BUSY)
+
+
+def test_in_one_process_a_busy_warehouse_ends_the_run_at_once(monkeypatch):
+    steps_that(BUSY, monkeypatch, owner_kind="process")
+    instance = PutOff(try_number=1, max_tries=3, since=None)
+
+    with pytest.raises(errors.WarehouseBusy):
+        run_step("extract", a_run(*MARCH_31, utc(2026, 4, 1, 12)) | {"ti": instance})
 
 
 def a_try(number, *, retries):

@@ -57,6 +57,54 @@ comment on column ops.exports.export_number is
 """
 
 
+# A first load of millions writes its index once, at the end. Only the owner may drop one, and only of an empty table.
+INDEXES = """
+create table ops.indexes_set_aside (
+    table_name text primary key,
+    definition text not null
+);
+comment on table ops.indexes_set_aside is
+'Indexes of versions that a first load puts back in its own transaction: empty but inside of one.';
+grant select on ops.indexes_set_aside to arrears_pipeline, arrears_audit;
+
+create function ops.set_current_index_aside(wanted text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $function$
+declare
+    is_empty boolean;
+    found text := (
+        select indexdef from pg_indexes
+        where schemaname = 'versions' and tablename = wanted and indexname = wanted || '_current'
+    );
+begin
+    if found is null then
+        return false;
+    end if;
+    execute format('select not exists (select 1 from versions.%I)', wanted) into is_empty;
+    if not is_empty then
+        return false;
+    end if;
+    insert into ops.indexes_set_aside (table_name, definition) values (wanted, found);
+    execute format('drop index versions.%I', wanted || '_current');
+    return true;
+end
+$function$;
+
+create function ops.put_current_index_back(wanted text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $function$
+declare
+    found text;
+begin
+    delete from ops.indexes_set_aside where table_name = wanted returning definition into strict found;
+    execute found;
+end
+$function$;
+
+revoke all on function ops.set_current_index_aside, ops.put_current_index_back from public;
+grant execute on function ops.set_current_index_aside, ops.put_current_index_back to arrears_pipeline;
+"""
+
+
 def upgrade() -> None:
     """Alters the tables as arrears_owner."""
     op.execute(TABLES)
+    op.execute(INDEXES)
