@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arrears.errors import ArrearsError, UsageError
 from arrears.settings import get_settings
@@ -26,6 +27,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+sources = typer.Typer(
+    help="Add a lender's system: write its folder, check its SELECTs.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(sources, name="source")
+servicing = typer.Typer(
+    help="The reference servicing database: a lender's system to try the postgres engine on.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(servicing, name="servicing")
 console = Console()
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -43,8 +54,15 @@ Replace = Annotated[
     str | None,
     typer.Option("--replace", metavar="REASON", help="Why an exported date may be exported again with other bytes."),
 ]
+Late = Annotated[
+    bool,
+    typer.Option(
+        "--late",
+        help="The drop of an exported date is taken in as late: known from the first date not exported.",
+    ),
+]
 # Of a step's results: what is no count and too long for a column.
-NOT_COUNTS = ("batch_id", "folder", "solver")
+NOT_COUNTS = ("batch_id", "folder", "solver", "warning")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
 
@@ -65,6 +83,7 @@ def run(
     source: SourceName = None,
     drop: DropFolder = None,
     replace: Replace = None,
+    late: Late = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the daily DAG for a date, or for each date of a range, through Airflow; stops at the first that fails."""
@@ -80,7 +99,9 @@ def run(
         connection.rollback()  # only asked: the first run keeps it
     days = (as_of.date(), (to or as_of).date())
     with _Progress(is_quiet=as_json) as started:
-        done = run_days(days[0], days[1], source=source, drop=drop, replace=replace, report=started.report)
+        done = run_days(
+            days[0], days[1], source=source, drop=drop, replace=replace, is_late=late, report=started.report
+        )
     found = [summary.findings(day.as_of_date) for day in done]
     if as_json:
         _print_json(
@@ -148,6 +169,8 @@ def _print_findings(found: Any) -> None:
     query = f"\"select * from marts.collection_queue where as_of_date = '{found.as_of_date}' limit 5\""  # noqa: S608 (shown, not run)
     console.print(f"Marts: {_command()} sql {query}", soft_wrap=True)
     console.print(f"       {_command()} db-url  (for a BI tool)", soft_wrap=True)
+    for sentence in found.delivery_warnings:
+        complaints.print(f"warning: {sentence}", markup=False)
     if found.held_back_loans:
         complaints.print(
             f"warning: rows were quarantined; loans held back from the queues of {found.as_of_date}: "
@@ -162,6 +185,7 @@ def step(
     source: SourceName = None,
     drop: DropFolder = None,
     replace: Replace = None,
+    late: Late = False,
     as_json: AsJson = False,
 ) -> None:
     """Run one step by hand, for repair: the same function that the DAG's task calls."""
@@ -171,7 +195,7 @@ def step(
     steps.owner_kind = "process"
     run_id = f"step-{name}-{as_of.date()}-{os.getpid()}"
     try:
-        result = steps.run(name, as_of.date(), run_id=run_id, source=source, drop=drop, replace=replace)
+        result = steps.run(name, as_of.date(), run_id=run_id, source=source, drop=drop, replace=replace, is_late=late)
     finally:
         if name in steps.FUNCTIONS:
             run_lock.release_of_process()
@@ -211,6 +235,8 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
             counts,
         )
     console.print(table)
+    for sentence in found.deliveries:
+        console.print(sentence, markup=False, soft_wrap=True)
     for one in found.steps:
         if one.message:
             console.print(f"{one.step} {one.state}: {one.message}", markup=False, soft_wrap=True)
@@ -256,6 +282,50 @@ def explain(
             )
 
 
+@app.command()
+def erase(
+    borrower_id: Annotated[str, typer.Argument(metavar="BORROWER_ID")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Which request asks for it; name no person in it.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be blanked; change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Blank a borrower's personal columns in raw, versions, quarantine and kept exports; say what is out of reach."""
+    from arrears.privacy.erasure import erase as erase_borrower
+
+    done = erase_borrower(borrower_id, reason, is_dry_run=dry_run)
+    if as_json:
+        _print_json(done)
+    else:
+        _print_erasure(done)
+
+
+def _print_erasure(done: Any) -> None:
+    if done.is_nothing_left:
+        console.print(f"{done.borrower_id} is erased already; nothing was left to blank.", markup=False)
+    else:
+        title = "would be blanked (dry run, nothing changed)" if done.is_dry_run else "blanked"
+        table = Table(title=f"{done.borrower_id}: {title}", title_justify="left")
+        table.add_column("where", overflow="fold")
+        table.add_column("rows or lines", justify="right")
+        for place, count in done.counts.items():
+            table.add_row(place, f"{count:,}")
+        console.print(table)
+    for recipient, days in done.handed_to.items():
+        dates = ", ".join(str(day) for day in days)
+        told = f"Handed over before, ask for deletion there: {recipient} ({dates})"
+        console.print(told, markup=False, soft_wrap=True)
+    for file in done.mentions:
+        console.print(f"Holds a personal value and is not rewritten: {file}", markup=False, soft_wrap=True)
+    for place in done.drops:
+        console.print(f"A delivery that still holds it: {place}", markup=False, soft_wrap=True)
+    for limit in done.limits:
+        console.print(f"Out of reach: {limit}", markup=False, soft_wrap=True)
+    for warning in done.warnings:
+        complaints.print(f"warning: {warning}", markup=False)
+
+
 @app.command("sql")
 def sql_(query: Annotated[str, typer.Argument(metavar="QUERY")], as_json: AsJson = False) -> None:
     """Run a query on the warehouse with the BI role; prints CSV."""
@@ -280,6 +350,117 @@ def db_url(as_json: AsJson = False) -> None:
         _print_json({"url": address})
     else:
         print(address)
+
+
+@app.command()
+def backup(
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where it appears, whole or not at all.")],
+    as_json: AsJson = False,
+) -> None:
+    """Back up what cannot be rebuilt: every delivery, decision and export. Refuses while a run works."""
+    from arrears.warehouse import backup as backups
+
+    _print_backup("backed up to", backups.back_up(to), as_json)
+
+
+@app.command()
+def restore(
+    from_: Annotated[Path, typer.Option("--from", metavar="FOLDER", help="What `arrears backup` wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Restore a backup into an empty home or database; the next run goes on from there."""
+    from arrears.warehouse import backup as backups
+
+    _print_backup("restored from", backups.restore(from_), as_json)
+
+
+def _print_backup(done: str, result: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(result)
+        return
+    console.print(
+        f"{done} {result.folder}: {result.rows:,} rows of {result.tables} tables, {result.export_files:,} files of "
+        f"exports, the last of {result.last_exported_on or 'no date'}.",
+        soft_wrap=True,
+    )
+
+
+@sources.command("new")
+def new_source(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the source and its folder.")],
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="ENGINE", help="files or postgres; without it files.")
+    ] = None,
+    connection: Annotated[
+        str | None,
+        typer.Option("--connection", metavar="VARIABLE", help="Environment variable with the database's URL."),
+    ] = None,
+    from_drop: Annotated[
+        Path | None,
+        typer.Option("--from-drop", metavar="DIR", help="Folder with files of the lender's, to take their names from."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the folder of a new source to start from: source.yml, a SELECT per required table, README.md."""
+    from arrears.onboarding import new_source as onboarding
+
+    made = onboarding.new_source(name, engine=engine, connection=connection, from_drop=from_drop)
+    if as_json:
+        _print_json(made)
+        return
+    console.print(f"{made.folder}: {', '.join(made.files)}", markup=False, soft_wrap=True)
+    for note in made.notes:
+        console.print(note, markup=False, soft_wrap=True)
+    console.print("Next:")
+    for number, one in enumerate(made.next_steps, start=1):
+        console.print(f"  {number}. {one}", markup=False, soft_wrap=True)
+
+
+@sources.command("check")
+def check_source(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A folder of sources/.")],
+    drop: DropFolder = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], metavar="DATE", help="The drop's date; without it the last one."),
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, max=100_000, help="How many rows of each table.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Run a source's SELECTs on a sample and say what is missing or wrong, column by column; nothing is loaded."""
+    from arrears.onboarding import check as onboarding
+
+    report = onboarding.check(name, drop=drop, as_of=as_of.date() if as_of else None, row_limit=rows)
+    if as_json:
+        _print_json(report.as_document())
+    else:
+        _print_check(report)
+    onboarding.refuse(report)
+
+
+def _print_check(report: Any) -> None:
+    for one in report.tables:
+        rows = "rows, which are all," if one.is_whole else "rows"
+        console.print(f"\n{one.table}: {one.row_count:,} {rows} from {one.place}", markup=False, soft_wrap=True)
+        table = Table()
+        for heading in ("", "column", "must be", "is"):
+            table.add_column(heading, overflow="fold")
+        for column in one.columns:
+            must_be = f"{column.contract_type}{', required' if column.is_required else ''}"
+            found = [
+                *filter(None, [column.found_type]),
+                *(each.said for each in column.findings if each.verdict == "ok"),
+            ]
+            table.add_row(column.verdict, column.column, must_be, Text(", ".join(found)))
+        console.print(table)
+        for name, finding in one.all_findings():
+            if finding.verdict != "ok":
+                console.print(f"{finding.verdict}: {name}{finding.said}", markup=False, soft_wrap=True)
+    for name, capability in report.switched_off:
+        console.print(f"off: no table {name}: {capability}", markup=False, soft_wrap=True)
+    for finding in report.findings:
+        console.print(f"{finding.verdict}: {finding.said}", markup=False, soft_wrap=True)
+    console.print(report.summary, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -342,6 +523,44 @@ def airflow(context: typer.Context) -> None:
     from arrears.scheduling.airflow_home import become_airflow
 
     become_airflow(context.args)
+
+
+@servicing.command("create")
+def create_servicing(
+    drop: Annotated[
+        Path | None,
+        typer.Option("--drop", metavar="DIR", help="A drop in contract form; without it a small simulated portfolio."),
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], metavar="DATE", help="The simulated portfolio's day."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the reference servicing database in ARREARS_SERVICING_URL and fill it; refuses to overwrite one."""
+    from arrears.simulation.servicing_database import FIRST_DAY, create
+
+    if drop is not None and as_of is not None:
+        raise UsageError("--as-of chooses the day of a simulated portfolio; a drop is of its own day.")
+    counts = create(drop, as_of.date() if as_of else FIRST_DAY)
+    if as_json:
+        _print_json(counts)
+    else:
+        console.print(", ".join(f"{name}={count}" for name, count in counts.items()), soft_wrap=True)
+
+
+@servicing.command("url")
+def servicing_url(as_json: AsJson = False) -> None:
+    """Print a URL for ARREARS_SERVICING_URL: of a database `servicing` on this home's embedded server, for trials."""
+    from arrears.warehouse.connections import embedded, url
+
+    if embedded() is None:
+        raise UsageError("ARREARS_DATABASE_URL names a server that is not ours: name a database of your own there.")
+    address = url("admin", database="servicing")
+    if as_json:
+        _print_json({"url": address})
+    else:
+        print(address)
 
 
 @app.command()

@@ -8,10 +8,16 @@ from typing import Any
 
 import psycopg
 
+from arrears.extraction import batches
+from arrears.extraction.delivery_calendar import Standing
+from arrears.extraction.sources import load_source, portfolio
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 from arrears.warehouse.bootstrap import kept
 from arrears.warehouse.connections import connect
+
+# The day went out all the same, and whoever ran it should know.
+TO_BE_WARNED_OF = ("missing_but_fresh_enough", "reconstructed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Status:
     """How far a date is."""
 
     as_of_date: date | None
+    deliveries: list[str]
     steps: list[StepState]
     failures: list[Failure]
     held_back_loans: int
@@ -66,6 +73,7 @@ class Findings:
     gate_warned: int
     gate_failed: int
     held_back_loans: int
+    delivery_warnings: list[str]
     reporting_currency: str
     exports: str
     data_docs: str
@@ -111,6 +119,7 @@ def status(as_of: date | None = None) -> Status:
         ).fetchall()
         return Status(
             as_of,
+            [standing.sentence for standing in _standings(connection, as_of)],
             steps,
             [Failure(*row) for row in failures],
             _held_back(connection, as_of),
@@ -122,7 +131,14 @@ def status(as_of: date | None = None) -> Status:
 
 def nothing_yet() -> Status:
     """The status of a home in which nothing was run."""
-    return Status(None, [StepState(step, None, "waiting") for step in STEPS], [], 0, [], None, [])
+    return Status(None, [], [StepState(step, None, "waiting") for step in STEPS], [], 0, [], None, [])
+
+
+def _standings(connection: psycopg.Connection, as_of: date) -> list[Standing]:
+    """How each source of the portfolio stands for a date; none where no source was run yet."""
+    if kept(connection, "sources") is None:
+        return []
+    return [batches.standing(connection, load_source(name), as_of) for name in portfolio(connection)]
 
 
 def _held_back_reasons(connection: psycopg.Connection, as_of: date) -> list[str]:
@@ -180,6 +196,7 @@ def findings(as_of: date) -> Findings:
             gate[1],
             gate[2],
             _held_back(connection, as_of),
+            [one.sentence for one in _standings(connection, as_of) if one.state in TO_BE_WARNED_OF],
             kept(connection, "reporting_currency") or "",
             str(settings.exports / as_of.isoformat()),
             str(settings.data_docs / "index.html"),

@@ -31,8 +31,9 @@ def take_in(
     after: date | None = None,
     may_replace: bool = False,
     is_late: bool = False,
+    is_blocked: bool = False,
 ) -> str:
-    """Extracts and accepts a drop of borrowers with their cities; a delta's None removes one. Gives the batch's id."""
+    """Extracts and accepts (or rejects) a drop of borrowers with their cities; a delta's None removes one. Gives the batch's id."""
     if delta is None:
         write_drop(folder, borrowers=[a_borrower(key, city=city) for key, city in sorted(borrowers.items())])
     else:
@@ -55,7 +56,8 @@ def take_in(
         )
     if done["state"] == "loaded":
         with workplace.connect() as connection:
-            batches.accept(connection, str(done["batch_id"]))
+            judge = batches.reject if is_blocked else batches.accept
+            judge(connection, str(done["batch_id"]))
     return str(done["batch_id"])
 
 
@@ -131,7 +133,9 @@ def test_a_drop_in_the_middle_is_replaced_without_touching_the_days_after_it(
     assert known_at(workplace, day(3)) == {"B1": "Cheb", "B2": "Opava"}
 
 
-def test_an_exported_date_takes_another_drop_only_with_a_reason_or_as_late(workplace: Workplace, tmp_path: Path) -> None:
+def test_an_exported_date_takes_another_drop_only_with_a_reason_or_as_late(
+    workplace: Workplace, tmp_path: Path
+) -> None:
     take_in(workplace, tmp_path / "1", BOTH, day(1))
     take_in(workplace, tmp_path / "2", BOTH, day(2))
     say_exported(workplace, day(2))
@@ -203,23 +207,44 @@ def test_a_batch_that_was_compared_with_another_state_is_not_accepted(
 def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_they_came(
     workplace: Workplace, tmp_path: Path, seed: int
 ) -> None:
-    """Against a plain model: the last full drop whose date is not after D, else the first that ever came."""
+    """Against a plain model: the last drop whose date is not after D, else the first that ever came.
+
+    Full drops come in any order and again; some are blocked by the gate, and what they were to replace holds again.
+    Deltas come for a newer date only, as a lender sends them.
+    """
     chance = random.Random(seed)
     model: dict[date, dict[str, str]] = {}
-    first: dict[str, str] = {}
-    for number in range(9):
-        as_of = day(chance.randrange(6))
+    accepted: dict[date, int] = {}
+    before_all_time: dict[str, str] = {}
+    first: date | None = None
+    is_settled = False
+    for number in range(12):
+        is_delta = bool(model) and chance.random() < 0.3
+        as_of = max(model) + timedelta(days=1) if is_delta else day(chance.randrange(6))
+        is_blocked = chance.random() < 0.2
         borrowers = {key: chance.choice(CITIES) for key in ("B1", "B2", "B3", "B4") if chance.random() < 0.7}
-        borrowers |= {"B0": "Brno"}
-        take_in(workplace, tmp_path / str(number), borrowers, as_of)
-        if not model:
-            first = borrowers
-        elif len(model) == 1 and as_of in model:
-            first = borrowers  # the first one was replaced
-        model[as_of] = borrowers
+        delta: dict[str, str | None] | None = None
+        if is_delta:
+            delta = {**borrowers, chance.choice(("B1", "B2", "B3", "B4")): None}
+            borrowers = {**model[max(model)], **borrowers}
+            borrowers = {key: city for key, city in borrowers.items() if delta.get(key, "") is not None}
+        else:
+            borrowers |= {"B0": "Brno"}
+        take_in(workplace, tmp_path / str(number), borrowers, as_of, delta=delta, is_blocked=is_blocked)
+        if not is_blocked:
+            first = first or as_of
+            # Delivered again with others on top of it, the first stays what the time before it is computed from.
+            is_settled = is_settled or (
+                as_of == first and any(d > as_of and moment > accepted.get(as_of, -1) for d, moment in accepted.items())
+            )
+            if as_of == first and not is_settled:
+                before_all_time = borrowers
+            model[as_of] = borrowers
+            accepted[as_of] = number
 
-        for n in range(-1, 7):
-            expected = model[max(d for d in model if d <= day(n))] if any(d <= day(n) for d in model) else first
+        for n in range(-1, 14):
+            known = [d for d in model if d <= day(n)]
+            expected = model[max(known)] if known else before_all_time
             assert known_at(workplace, day(n)) == expected, f"seed {seed}, after drop {number}, {day(n)}"
     assert workplace.value("select count(*) from versions.loans where _known_to is null") == len(
         small_portfolio()["loans"]

@@ -77,10 +77,17 @@ def is_reconstructed(known: Sequence[Batch], as_of: date) -> bool:
 
 
 def _standing(source: Source, known: Sequence[Batch], as_of: date) -> Standing:
-    dates = [one.batch_date for one in known if one.known_from <= as_of]
-    newest = max(dates, default=None)
-    if is_reconstructed(known, as_of) or (source.engine == "postgres" and known and known[-1].known_from > as_of):
-        # A database has told of that date with the next reading: its rows say when they were changed.
+    if is_reconstructed(known, as_of):
+        return Standing(
+            "reconstructed",
+            f"{as_of} lies before the first delivery of source {source.name}, {known[0].batch_date}, and is computed"
+            f" from that one.",
+            delivery_calendar.last_due_on(source, as_of),
+            0,
+        )
+    newest = max((one.batch_date for one in known if one.known_from <= as_of), default=None)
+    if source.engine == "postgres" and known and known[-1].known_from > as_of:
+        # A database tells of that date with the next reading: its rows say when they were changed.
         newest = as_of
     return delivery_calendar.verdict(source, as_of, newest)
 

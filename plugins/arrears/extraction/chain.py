@@ -56,7 +56,7 @@ def accepted(connection: psycopg.Connection, source: str) -> list[Batch]:
     """A source's accepted batches in the order in which they hold."""
     with connection.cursor(row_factory=class_row(Batch)) as cursor:
         return cursor.execute(
-            f"select {COLUMNS} from ops.batches where source = %s and state = 'accepted'"  # noqa: S608
+            f"select {COLUMNS} from ops.batches where source = %s and state = 'accepted'"
             " order by known_from, batch_date, batch_id",
             [source],
         ).fetchall()
@@ -65,7 +65,7 @@ def accepted(connection: psycopg.Connection, source: str) -> list[Batch]:
 def batch(connection: psycopg.Connection, batch_id: str) -> Batch:
     """The batch of that id, which must be there."""
     with connection.cursor(row_factory=class_row(Batch)) as cursor:
-        found = cursor.execute(f"select {COLUMNS} from ops.batches where batch_id = %s", [batch_id]).fetchone()  # noqa: S608
+        found = cursor.execute(f"select {COLUMNS} from ops.batches where batch_id = %s", [batch_id]).fetchone()
     assert found is not None, batch_id
     return found
 
@@ -74,7 +74,7 @@ def of_date(connection: psycopg.Connection, source: str, batch_date: date, state
     """The batches of a source and date in a state, in the order in which they were loaded."""
     with connection.cursor(row_factory=class_row(Batch)) as cursor:
         return cursor.execute(
-            f"select {COLUMNS} from ops.batches where source = %s and batch_date = %s and state = %s"  # noqa: S608
+            f"select {COLUMNS} from ops.batches where source = %s and batch_date = %s and state = %s"
             " order by known_from, loaded_at, batch_id",
             [source, batch_date, state],
         ).fetchall()

@@ -18,7 +18,7 @@ from arrears.settings import get_settings
 
 DAY = timedelta(days=1)
 
-State = Literal["delivered", "not_due", "missing_but_fresh_enough", "missing"]
+State = Literal["delivered", "not_due", "missing_but_fresh_enough", "missing", "reconstructed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Standing:
     Attributes:
         state: `delivered` for that very date; `not_due`: no delivery is owed for it and the last one owed is there;
             `missing_but_fresh_enough`: an owed one is missing, and source.yml lets the day go on with a warning;
-            `missing`: an owed one is missing, and the day must not go on.
+            `missing`: an owed one is missing, and the day must not go on; `reconstructed`: the date lies before the
+            first delivery, and is computed from that one.
         sentence: the same for a person, with what to do where something is missing; ends with a full stop.
         last_due_on: the date of the last delivery owed.
         stale_days: calendar days from the newest delivered date to that; 0 where it is there, None where the source

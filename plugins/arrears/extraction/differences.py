@@ -157,7 +157,8 @@ def _new_and_changed(
             given,
         )
         return done.rowcount, 0
-    differs: list[sql.Composable] = [sql.SQL("current._row_hash is null"), sql.SQL("current._row_hash <> rows._row_hash")]
+    # Not known, or known otherwise.
+    differs: list[sql.Composable] = [sql.SQL("current._row_hash is distinct from rows._row_hash")]
     if are_twice:
         differs.append(
             sql.SQL("exists (select 1 from pg_temp.keys_twice as twice where {})").format(
