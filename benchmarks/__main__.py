@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import daily_run
+from benchmarks import daily_run, extraction
 
-BENCHMARKS = {"daily_run": daily_run.main}
+BENCHMARKS = {"daily_run": daily_run.main, "extraction": extraction.main}
 
 
 def main() -> None:

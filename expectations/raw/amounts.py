@@ -50,27 +50,20 @@ def as_fine_as_the_currency(table: Table, column: str, loaded: Loaded) -> Expect
     """
     units = ", ".join(f"('{currency}', {digits})" for currency, digits in sorted(loaded.minor_units.items()))
     # The loan's currency as delivered beside the row, else as known.
-    currencies = f"""
-            select
-                coalesce(beside.loan_id, known.loan_id) as loan_id,
-                upper(coalesce(beside.currency, known.currency)) as currency
-            from (
-                select loan_id, min(currency) as currency from raw.loans
-                where _batch_id in {loaded.batches_sql} and not _is_deleted group by loan_id
-            ) as beside
-            full outer join (
-                select loan_id, min(currency) as currency from versions.loans where _known_to is null group by loan_id
-            ) as known on beside.loan_id = known.loan_id"""
     return rules.no_rows(
         f"""
         with delivered as (select * from {{batch}}),
-        currencies as ({currencies}
+        beside as (
+            select _source, loan_id, min(currency) as currency from raw.loans
+            where _batch_id in {loaded.batches_sql} and not _is_deleted group by _source, loan_id
         ),
         units as (select * from (values {units}) as unit (currency, digits))
-        select {identity(table)}, trim_scale(delivered.{column}) || ' ' || currencies.currency as detail
+        select {identity(table)}, trim_scale(delivered.{column}) || ' ' || units.currency as detail
         from delivered
-        inner join currencies on delivered.loan_id = currencies.loan_id
-        inner join units on currencies.currency = units.currency
+        left join beside on delivered.loan_id = beside.loan_id and delivered._source = beside._source
+        left join {loaded.in_force("loans")} as known
+            on delivered.loan_id = known.loan_id and delivered._source = known._source
+        inner join units on upper(coalesce(beside.currency, known.currency)) = units.currency
         where delivered.{column} <> round(delivered.{column}, units.digits)
         """,
         rules.row(

@@ -26,8 +26,8 @@ def _known_row_stays(table: Table, loaded: Loaded) -> ExpectNoRows:
         with vanished as (select * from {{batch}})
         select vanished._batch_id, vanished._row_hash, {key}
         from vanished
-        inner join versions.{table.name} as known
-            on {matches} and vanished._source = known._source and known._known_to is null
+        inner join {loaded.in_force(table.name)} as known
+            on {matches} and vanished._source = known._source
         where {stays}
         """,
         rules.row(
@@ -48,8 +48,8 @@ def _parent_is_there(parent: str, parents: list[str], loaded: Loaded) -> str:
     if parent == "borrower" and "loan" in parents:
         hangs = "known.loan_id is null"
     return f"""({hangs} and exists (
-            select 1 from versions.{parent_table} as holder
-            where holder.{key} = known.{key} and holder._source = known._source and holder._known_to is null
+            select 1 from {loaded.in_force(parent_table)} as holder
+            where holder.{key} = known.{key} and holder._source = known._source
                 and not exists (
                     select 1 from raw.{parent_table} as gone
                     where gone.{key} = holder.{key} and gone._batch_id in {loaded.batches_sql} and gone._is_deleted

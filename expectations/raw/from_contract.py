@@ -4,11 +4,12 @@ import great_expectations as gx
 import great_expectations.expectations as gxe
 
 from arrears.contract.servicing import Column, Table
-from arrears.gate.batches import Loaded
+from arrears.gate.batches import Loaded, sql_list
 from expectations import rules
 from expectations.rules import ExpectNoRows
 
 ISO_4217_LIKE = "^[A-Za-z]{3}$"
+SIDES = ("delivered", "other")
 
 
 def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
@@ -18,13 +19,13 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
 
 def expectations(table: Table, loaded: Loaded) -> list[gxe.Expectation]:
     """The contract's rules on the rows of a table that are new or changed in the loaded batches."""
-    found: list[gxe.Expectation] = [rules.rows_are_due(), key_is_unique(table)]
+    found: list[gxe.Expectation] = [rules.rows_are_due(), key_is_unique(table, loaded)]
     for column in table.columns:
         found += of_column(table, column, loaded)
     if table.only_grows:
-        found.append(known_row_stays(table))
+        found.append(known_row_stays(table, loaded))
     if loaded.source_count > 1:
-        found.append(key_is_of_one_source(table))
+        found.append(key_is_of_one_source(table, loaded))
     return found
 
 
@@ -72,14 +73,24 @@ def identity(table: Table, alias: str = "delivered") -> str:
     return ", ".join(f"{alias}.{column}" for column in columns)
 
 
-def key_is_unique(table: Table) -> ExpectNoRows:
-    """Rows of one key that differ are all wrong: nobody knows which is right. Identical ones never come this far."""
+def key_is_unique(table: Table, loaded: Loaded) -> ExpectNoRows:
+    """Rows of one key that differ are all wrong: nobody knows which is right. Identical ones never come this far.
+
+    A delta that brings a key and says that it is deleted contradicts itself too.
+    """
     key = ", ".join(table.primary_key)
     matches = " and ".join(f"delivered.{column} = twice.{column}" for column in table.primary_key)
+    brought = f"select _source, {key} from delivered"
+    if table.name in loaded.shrunk_tables:
+        brought = f"""select _source, {key} from (
+                {brought}
+                union all
+                select _source, {key} from raw.{table.name} where _batch_id in {loaded.batches_sql} and _is_deleted
+            ) as brought"""
     return rules.no_rows(
         f"""
         with delivered as not materialized (select * from {{batch}}),
-        twice as (select _source, {key} from delivered group by _source, {key} having count(*) > 1)
+        twice as ({brought} group by _source, {key} having count(*) > 1)
         select {identity(table)}
         from delivered
         inner join twice on delivered._source = twice._source and {matches}
@@ -88,40 +99,79 @@ def key_is_unique(table: Table) -> ExpectNoRows:
     )
 
 
-def key_is_of_one_source(table: Table) -> ExpectNoRows:
-    """Two lenders' systems may use one numbering; then `source.yml` sets `key_prefix`."""
-    matches = " and ".join(f"delivered.{column} = other.{column}" for column in table.primary_key)
+def key_is_of_one_source(table: Table, loaded: Loaded) -> ExpectNoRows:
+    """Two lenders' systems may use one numbering; then `source.yml` sets `key_prefix`.
+
+    The row that was known first stays; of two that are new together none becomes known. Only spans that meet clash: a
+    loan may move to another system once the old one has deleted it. What means the same for every lender (exchange
+    rates) may be delivered by several, as long as they say the same.
+    """
+    key = ", ".join(table.primary_key)
+    own = _same(table, "own", "delivered") + " and own._source = delivered._source"
+    others = f"""
+            select {", ".join(table.column_names)}, _source, _known_from, date 'infinity' as _known_to, false as is_new
+            from versions.{table.name} where _known_to is null
+            union all
+            select {", ".join(table.column_names)}, _source, _known_from, _known_to, false
+            from versions.{table.name} where _known_to > date '{loaded.earliest}'
+            union all
+            select {", ".join(table.column_names)}, _source, _known_on, date 'infinity', true
+            from raw.{table.name} where _batch_id in {loaded.batches_sql} and not _is_deleted"""
+    differs = ""
+    if not table.prefixed_columns:
+        content = ["({})".format(", ".join(f"{side}.{name}" for name in table.column_names)) for side in SIDES]
+        differs = f"""and {" is distinct from ".join(content)}
+                and (
+                    other.is_new or not exists (
+                        select 1 from raw.{table.name} as own
+                        where own._batch_id in {loaded.batches_sql} and {_same(table, "own", "other")}
+                            and own._source = other._source
+                    )
+                )"""
     return rules.no_rows(
         f"""
-        with delivered as (select * from {{batch}})
-        select {identity(table)}, 'delivered by ' || delivered._source || ' and ' || other._source as detail
+        with delivered as (select * from {{batch}}),
+        others as ({others}
+        )
+        select distinct on ({identity(table)})
+            {identity(table)}, delivered._source || ' and ' || other._source as detail
         from delivered
-        inner join versions.{table.name} as other
-            on {matches} and delivered._source <> other._source and other._known_to is null
+        inner join others as other
+            on {_same(table, *SIDES)} and delivered._source <> other._source
+                and other._known_to > delivered._known_on and other._known_from < {loaded.until("delivered._source")}
+                and (not other.is_new or not exists (select 1 from {loaded.in_force(table.name)} as own where {own}))
+                {differs}
+        order by {identity(table)}, other._source
         """,
-        rules.table("key-of-one-source", "No key comes from two sources; key_prefix in source.yml keeps them apart."),
+        rules.row(
+            "key-of-one-source",
+            f"No {key} comes from two sources; key_prefix in source.yml keeps them apart.",
+            "the key is delivered by {value}; the row known first stays in force",
+        ),
     )
+
+
+def _same(table: Table, left: str, right: str) -> str:
+    """SQL: two aliases stand for one key."""
+    return " and ".join(f"{left}.{column} = {right}.{column}" for column in table.primary_key)
 
 
 def reference_is_known(table: Table, column: Column, loaded: Loaded) -> ExpectNoRows:
     """What a row refers to is known after this batch: known now and not deleted by it, or delivered by it.
 
-    A reference to a row that this batch delivers and that is itself quarantined is no finding here: it follows from the
-    other one (`arrears.gate.quarantine`).
+    A loan or a borrower must be the source's own, for every source delivers those: else a stray booking of one lender
+    would be paid into the other's loan. A reference to a row that is quarantined itself, in these batches or, where
+    they do not state its table anew, before, is no finding here: it follows from the other one (`gate.quarantine`).
     """
     assert column.references is not None
     (key,) = loaded.key_of(column.references)
     parent, name = column.references, column.name
-    deleted = (
-        ""
-        if parent in loaded.deletions_refused
-        else f"""
-            and not exists (
-                select 1 from raw.{parent} as deleted
-                where deleted._batch_id in {loaded.batches_sql} and deleted._is_deleted
-                    and deleted._source = known._source and deleted.{key} = known.{key}
-            )"""
-    )
+    own = {
+        alias: f" and {alias}._source = delivered._source" if parent in loaded.required_tables else ""
+        for alias in ("known", "beside")
+    }
+    refusing = sql_list(loaded.refusing_sources(parent))
+    waiting = sql_list(loaded.not_whole(parent))
     return rules.no_rows(
         f"""
         with delivered as (select * from {{batch}})
@@ -129,18 +179,35 @@ def reference_is_known(table: Table, column: Column, loaded: Loaded) -> ExpectNo
         from delivered
         where delivered.{name} is not null
         and not exists (
-            select 1 from versions.{parent} as known
-            where known.{key} = delivered.{name} and known._known_to is null{deleted}
+            select 1 from {loaded.in_force(parent)} as known
+            where known.{key} = delivered.{name}{own["known"]}
+                and not exists (
+                    select 1 from raw.{parent} as deleted
+                    where deleted._batch_id in {loaded.batches_sql} and deleted._is_deleted
+                        and deleted._source = known._source and deleted._source not in {refusing}
+                        and deleted.{key} = known.{key}
+                )
         )
         and not exists (
             select 1 from raw.{parent} as beside
             where beside._batch_id in {loaded.batches_sql} and not beside._is_deleted
-                and beside.{key} = delivered.{name}
+                and beside.{key} = delivered.{name}{own["beside"]}
         )
         and not exists (
             select 1 from quarantine.rows as held
-            where held.batch_id in {loaded.batches_sql} and held.stage = 'extract' and held.table_name = '{parent}'
-                and held.key ->> '{key}' = delivered.{name}
+            where held.table_name = '{parent}' and held.key ->> '{key}' = delivered.{name}
+                and (
+                    (held.batch_id in {loaded.batches_sql} and held.stage = 'extract')
+                    or (
+                        held.source in {waiting} and held.source = delivered._source
+                        and held.stage in ('extract', 'raw') and held.closed_on is null
+                        and held.rule <> 'deletions'
+                        and exists (
+                            select 1 from ops.batches as earlier
+                            where earlier.batch_id = held.batch_id and earlier.state = 'accepted'
+                        )
+                    )
+                )
         )
         """,
         rules.row(
@@ -149,7 +216,7 @@ def reference_is_known(table: Table, column: Column, loaded: Loaded) -> ExpectNo
     )
 
 
-def known_row_stays(table: Table) -> ExpectNoRows:
+def known_row_stays(table: Table, loaded: Loaded) -> ExpectNoRows:
     """A table with known_at only grows: a row once known may not change; the version first known stays in force."""
     matches = " and ".join(f"delivered.{column} = known.{column}" for column in table.primary_key)
     return rules.no_rows(
@@ -163,8 +230,8 @@ def known_row_stays(table: Table) -> ExpectNoRows:
                 where now.value is distinct from before.value and left(now.key, 1) <> '_'
             ) as detail
         from delivered
-        inner join versions.{table.name} as known
-            on {matches} and delivered._source = known._source and known._known_to is null
+        inner join {loaded.in_force(table.name)} as known
+            on {matches} and delivered._source = known._source
         where delivered._row_hash <> known._row_hash
         """,
         rules.row(

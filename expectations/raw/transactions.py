@@ -49,10 +49,9 @@ def _with_reversals(loaded: Loaded) -> str:
         reversals as (select * from delivered where kind = 'reversal'),
         bookings as (
             select known._source, known.transaction_id, known.loan_id, known.kind, known.amount
-            from versions.transactions as known
+            from {loaded.in_force("transactions")} as known
             inner join reversals
                 on known.transaction_id = reversals.reverses_transaction_id and known._source = reversals._source
-            where known._known_to is null
             union
             select beside._source, beside.transaction_id, beside.loan_id, beside.kind, beside.amount
             from raw.transactions as beside
@@ -60,9 +59,8 @@ def _with_reversals(loaded: Loaded) -> str:
                 on beside.transaction_id = reversals.reverses_transaction_id and beside._source = reversals._source
             where beside._batch_id in {loaded.batches_sql} and not beside._is_deleted
                 and not exists (
-                    select 1 from versions.transactions as known
+                    select 1 from {loaded.in_force("transactions")} as known
                     where known.transaction_id = beside.transaction_id and known._source = beside._source
-                        and known._known_to is null
                 )
         )"""
 
@@ -137,9 +135,9 @@ def _booking_is_reversed_once(table: Table, loaded: Loaded) -> ExpectNoRows:
         )
         select {identity(table, "reversals")}, reversals.reverses_transaction_id as detail
         from reversals
-        left join versions.transactions as known
+        left join {loaded.in_force("transactions")} as known
             on reversals.reverses_transaction_id = known.reverses_transaction_id and reversals._source = known._source
-                and known.kind = 'reversal' and known._known_to is null
+                and known.kind = 'reversal'
                 and known.transaction_id <> reversals.transaction_id
         where known.transaction_id is not null or reversals.place > 1
         """,

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.defects.clean_portfolio import GONE, Drop, Row
+from tests.defects.clean_portfolio import GONE, Drop, Row, of_another_lender
 
 Outcome = Literal["row", "warning", "block"]
 
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One kind: what it is called, how it is made, which rule of which suite catches it, whose loan is held back."""
+    """One kind: what it is called, how it is made, which rule of which suite catches it, whose loan is held back.
+
+    `source`: the drop that is changed is another lender's first, delivered beside the clean one by a source `other`.
+    """
 
     name: str
     mutate: Callable[[Drop], object]
@@ -25,6 +28,7 @@ class Defect:
     held_loan: str | None = None
     held_borrower: str | None = None
     found_count: int = 1
+    source: Literal["contract", "other"] = "contract"
 
     def __str__(self) -> str:
         return self.name.replace(" ", "-")
@@ -106,6 +110,16 @@ def _without(table: str, column: str) -> Callable[[Drop], object]:
 
 def _both(*mutators: Callable[[Drop], object]) -> Callable[[Drop], object]:
     return lambda drop: [mutate(drop) for mutate in mutators]
+
+
+def _of_a_lender(prefix: str) -> Callable[[Drop], object]:
+    """Every row is another lender's."""
+    return lambda drop: drop.update(of_another_lender(prefix))
+
+
+def _take_loan(loan_id: str) -> Callable[[Drop], object]:
+    """One loan has a key that the first lender uses too, without anything that hangs on it."""
+    return lambda drop: drop["loans"].append(row_of(drop, "loans", loan_id="X" + loan_id) | {"loan_id": loan_id})
 
 
 CATALOGUE = (
@@ -434,5 +448,38 @@ CATALOGUE = (
         "raw.instalments",
         "row-findings",
         outcome="block",
+    ),
+    Defect("a drop of another lender", _of_a_lender("Z"), "raw.deliveries", "known-loans-recur", outcome="block"),
+    # Several sources
+    Defect(
+        "a loan number that another lender uses",
+        _take_loan("L05"),
+        "raw.loans@other",
+        "key-of-one-source",
+        held_loan="L05",
+        source="other",
+    ),
+    Defect(
+        "loan numbers that another lender uses throughout",
+        _both(_take_loan("L05"), _take_loan("L06")),
+        "raw.loans@other",
+        "key-of-one-source",
+        outcome="block",
+        source="other",
+    ),
+    Defect(
+        "a booking on another lender's loan",
+        _book(transaction_id="X-N"),
+        "raw.transactions@other",
+        "loan_id-reference",
+        held_loan="L07",
+        source="other",
+    ),
+    Defect(
+        "another rate for one day and currency",
+        set_value("fx_rates", "rate", "0.93", currency="USD"),
+        "raw.fx_rates@other",
+        "key-of-one-source",
+        source="other",
     ),
 )

@@ -104,6 +104,17 @@ def clean_drop() -> Drop:
     }
 
 
+def of_another_lender(prefix: str = "X") -> Drop:
+    """The same portfolio under other keys."""
+    drop = clean_drop()
+    for name, rows in drop.items():
+        for row in rows:
+            row.update(
+                {column: prefix + row[column] for column in contract()[name].prefixed_columns if row.get(column)}
+            )
+    return drop
+
+
 def _borrower(number: int) -> Row:
     return {
         "borrower_id": f"B{number:02}",
@@ -230,6 +241,8 @@ def write_drop(folder: Path, drop: Mapping[str, Sequence[Row]]) -> Path:
             for column in contract()[name].column_names
             if not rows or any(row.get(column) != GONE for row in rows)
         ]
+        if any("_deleted" in row for row in rows):
+            columns.append("_deleted")
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()

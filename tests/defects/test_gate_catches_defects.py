@@ -2,18 +2,27 @@
 
 import pytest
 
+from arrears.gate import judge_batches
+from tests.conftest import Workplace
 from tests.defects.catalogue import CATALOGUE, Defect
-from tests.defects.clean_portfolio import clean_drop
-from tests.defects.gate_warehouse import SECOND, GateWarehouse
+from tests.defects.clean_portfolio import clean_drop, of_another_lender
+from tests.defects.gate_warehouse import SECOND, GateWarehouse, add_source
 from tests.defects.sampling import sampled
 
 
 @pytest.mark.parametrize("defect", sampled(CATALOGUE))
-def test_a_defect_is_caught(defect: Defect, gate: GateWarehouse) -> None:
+def test_a_defect_is_caught(
+    defect: Defect, gate: GateWarehouse, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drop = clean_drop()
+    if defect.source == "other":
+        add_source(workplace, monkeypatch)
+        gate.deliver(drop, SECOND)
+        drop = of_another_lender("X")
     defect.mutate(drop)
+    gate.deliver(drop, SECOND, source=defect.source)
 
-    verdict = gate.judge(drop, SECOND)
+    verdict = judge_batches(SECOND)
 
     failed = {(result.suite, result.rule.split(" ")[0]): result for result in verdict.failures}
     assert (defect.suite, defect.rule) in failed, [result.told for result in verdict.failures]
@@ -48,6 +57,21 @@ def test_a_clean_drop_has_no_findings(gate: GateWarehouse) -> None:
     assert verdict.failures == ()
     assert gate.rows("select count(*) from quarantine.rows") == [(0,)]
     assert {result.suite for result in verdict.results} == {"raw.deliveries", "raw.transactions"}
+
+
+def test_a_clean_drop_beside_another_lender_s_has_no_findings(
+    gate: GateWarehouse, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_source(workplace, monkeypatch)
+    gate.deliver(clean_drop(), SECOND)
+    gate.deliver(of_another_lender("X"), SECOND, source="other")  # with the same exchange rate
+
+    verdict = judge_batches(SECOND)
+
+    assert verdict.failures == ()
+    assert gate.rows("select count(*) from quarantine.rows") == [(0,)]
+    assert len(verdict.accepted_batches) == 2
+    assert "key-of-one-source" in {result.rule for result in verdict.results if result.suite == "raw.loans@other"}
 
 
 def test_the_catalogue_covers_at_least_twenty_kinds_and_names_each_once() -> None:

@@ -33,7 +33,10 @@ def take_in(
     is_late: bool = False,
     is_blocked: bool = False,
 ) -> str:
-    """Extracts and accepts (or rejects) a drop of borrowers with their cities; a delta's None removes one. Gives the batch's id."""
+    """Extracts and accepts (or rejects) a drop of borrowers with their cities, or a delta whose None removes one.
+
+    Gives the batch's id.
+    """
     if delta is None:
         write_drop(folder, borrowers=[a_borrower(key, city=city) for key, city in sorted(borrowers.items())])
     else:
@@ -61,7 +64,7 @@ def take_in(
     return str(done["batch_id"])
 
 
-def known_at(workplace: Workplace, as_of: date) -> dict[str, str]:
+def known_at(workplace: Workplace, as_of: date) -> dict[str, str | None]:
     rows = workplace.rows(
         "select borrower_id, city from versions.borrowers"
         " where _known_from <= %s and (_known_to is null or _known_to > %s) order by 1",
@@ -140,7 +143,7 @@ def test_an_exported_date_takes_another_drop_only_with_a_reason_or_as_late(
     take_in(workplace, tmp_path / "2", BOTH, day(2))
     say_exported(workplace, day(2))
 
-    with pytest.raises(AlreadyExported, match="other bytes in borrowers.csv.*--replace REASON.*or --late"):
+    with pytest.raises(AlreadyExported, match=r"other bytes in borrowers\.csv.*--replace REASON.*or --late"):
         take_in(workplace, tmp_path / "2-again", {"B1": "Cheb", "B2": "Brno"}, day(2))
     take_in(workplace, tmp_path / "2-again", {"B1": "Cheb", "B2": "Brno"}, day(2), is_late=True)
 
@@ -199,7 +202,7 @@ def test_a_batch_that_was_compared_with_another_state_is_not_accepted(
         other = batches.extract(connection, source, drop("other", borrowers=[a_borrower("B1")]), day(1), run_id="test")
         batches.accept(connection, str(other["batch_id"]))
 
-    with workplace.connect() as connection, pytest.raises(SourceError, match="extract 2026-03-03 .* again"):
+    with workplace.connect() as connection, pytest.raises(SourceError, match=r"extract 2026-03-03 .* again"):
         batches.accept(connection, str(loaded["batch_id"]))
 
 
@@ -212,7 +215,7 @@ def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_t
     Full drops come in any order and again; some are blocked by the gate, and what they were to replace holds again.
     Deltas come for a newer date only, as a lender sends them.
     """
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     model: dict[date, dict[str, str]] = {}
     accepted: dict[date, int] = {}
     before_all_time: dict[str, str] = {}
@@ -249,3 +252,48 @@ def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_t
     assert workplace.value("select count(*) from versions.loans where _known_to is null") == len(
         small_portfolio()["loans"]
     )
+
+
+def test_what_a_replaced_drop_found_wrong_holds_nobody_on_its_date_any_more(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    def bad(folder: Path, as_of: date, *, is_blocked: bool = False) -> None:
+        borrowers = {**BOTH, "B3": "Brno"}
+        write_drop(folder, borrowers=[a_borrower(key, born_on="tomorrow" if key == "B3" else "") for key in borrowers])
+        with workplace.connect() as connection:
+            done = batches.extract(connection, sources.load_source("contract"), folder, as_of, run_id="test")
+            (batches.reject if is_blocked else batches.accept)(connection, str(done["batch_id"]))
+
+    def held_on(as_of: date) -> int:
+        return int(
+            workplace.value(
+                "select count(*) from quarantine.rows where opened_on <= %s and (closed_on is null or closed_on > %s)",
+                as_of,
+                as_of,
+            )
+        )
+
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    bad(tmp_path / "2", day(2))
+    take_in(workplace, tmp_path / "3", {}, day(3), delta={"B1": "Cheb"}, after=day(2))
+
+    take_in(workplace, tmp_path / "2-again", BOTH, day(2))
+
+    assert [held_on(day(n)) for n in (1, 2, 3, 4)] == [0, 0, 1, 1]
+
+
+def test_a_blocked_replacement_in_the_middle_leaves_what_was_found_as_it_was(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    write_drop(tmp_path / "2", borrowers=[a_borrower("B1"), a_borrower("B2"), a_borrower("B3", born_on="tomorrow")])
+    with workplace.connect() as connection:
+        done = batches.extract(connection, sources.load_source("contract"), tmp_path / "2", day(2), run_id="test")
+        batches.accept(connection, str(done["batch_id"]))
+    take_in(workplace, tmp_path / "3", {}, day(3), delta={"B1": "Cheb"}, after=day(2))
+    before = workplace.rows("select opened_on, closed_on from quarantine.rows")
+
+    take_in(workplace, tmp_path / "2-again", {"B1": "Opava", "B2": "Opava"}, day(2), is_blocked=True)
+
+    assert workplace.rows("select opened_on, closed_on from quarantine.rows") == before == [(day(2), None)]
+    assert known_at(workplace, day(2)) == {"B1": None, "B2": None}

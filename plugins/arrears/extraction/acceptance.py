@@ -1,5 +1,6 @@
 """A batch becomes known, or is taken back: its differences in raw become versions with their spans of dates."""
 
+from collections.abc import Sequence
 from datetime import date
 
 import psycopg
@@ -222,14 +223,32 @@ def reject(connection: psycopg.Connection, batch_id: str) -> None:
     replaced = chain.batch(connection, batch.replaces_batch_id)
     if replaced.state != "superseded":
         return
-    connection.execute(
-        "update quarantine.rows set closed_on = null, closed_by = null where batch_id = %s and closed_by = %s",
-        [replaced.batch_id, f"superseded {replaced.batch_id}"],
-    )
     if batch.base_batch_id == replaced.batch_id:  # its rows were never taken away
+        until = _next(chain.accepted(connection, replaced.source), replaced)
+        connection.execute(
+            "update quarantine.rows set closed_on = %s, closed_by = %s where batch_id = %s and closed_by = %s",
+            [until, f"delivered anew on {until}", replaced.batch_id, _superseded(replaced)],
+        )
+        connection.execute(
+            "update quarantine.rows set opened_on = %s where batch_id = %s and opened_on = %s",
+            [replaced.known_from, replaced.batch_id, until],
+        )
         decide(connection, replaced.batch_id, "accepted")
     else:
+        connection.execute(
+            "update quarantine.rows set closed_on = null, closed_by = null where batch_id = %s and closed_by = %s",
+            [replaced.batch_id, _superseded(replaced)],
+        )
         accept(connection, replaced.batch_id)
+
+
+def _superseded(batch: Batch) -> str:
+    return f"superseded {batch.batch_id}"
+
+
+def _next(known: Sequence[Batch], batch: Batch) -> date:
+    """From when the batch that stands on another one is known."""
+    return min(one.known_from for one in known if one.known_from > batch.known_from)
 
 
 def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
@@ -241,17 +260,31 @@ def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
     Returns:
         Whether it was removed.
     """
-    is_removed = chain.may_be_removed(chain.accepted(connection, batch.source), batch)
+    known = chain.accepted(connection, batch.source)
+    is_removed = chain.may_be_removed(known, batch)
     if is_removed:
         for table in contract().values():
             _remove(connection, batch, table)
         connection.execute(
             "update quarantine.rows set closed_on = null, closed_by = null where closed_by = %s", [batch.batch_id]
         )
-    connection.execute(
-        "update quarantine.rows set closed_on = opened_on, closed_by = %s where batch_id = %s and closed_on is null",
-        [f"superseded {batch.batch_id}", batch.batch_id],
-    )
+        connection.execute(
+            "update quarantine.rows set closed_on = opened_on, closed_by = %s"
+            " where batch_id = %s and closed_on is null",
+            [_superseded(batch), batch.batch_id],
+        )
+    else:
+        # What it found wrong no longer holds on its own date; it does where the next batch still stands on it.
+        until = _next(known, batch)
+        connection.execute(
+            "update quarantine.rows set closed_on = opened_on, closed_by = %s where batch_id = %s and closed_on <= %s",
+            [_superseded(batch), batch.batch_id, until],
+        )
+        connection.execute(
+            "update quarantine.rows set opened_on = %(until)s"
+            " where batch_id = %(batch)s and (closed_on is null or closed_on > %(until)s)",
+            {"batch": batch.batch_id, "until": until},
+        )
     decide(connection, batch.batch_id, "superseded")
     return is_removed
 

@@ -91,6 +91,7 @@ def drop_identical_duplicates(connection: psycopg.Connection, table: Table) -> t
     )
     if found.rowcount == 0:
         return 0, False
+    connection.execute("analyze pg_temp.keys_twice")
     done = connection.execute(
         sql.SQL(
             """
@@ -113,8 +114,22 @@ def drop_identical_duplicates(connection: psycopg.Connection, table: Table) -> t
     )
     connection.execute(
         sql.SQL(
-            "delete from pg_temp.keys_twice as twice where (select count(*) from load.{table} as rows where {same}) < 2"
-        ).format(table=name, same=same_key(table, "rows", "twice"))
+            """
+            with once as (
+                select {key}
+                from load.{table} as rows
+                where exists (select 1 from pg_temp.keys_twice as twice where {same_twice})
+                group by {key}
+                having count(*) = 1
+            )
+            delete from pg_temp.keys_twice as twice using once where {same_once}
+            """
+        ).format(
+            key=key,
+            table=name,
+            same_twice=same_key(table, "rows", "twice"),
+            same_once=same_key(table, "twice", "once"),
+        )
     )
     left = connection.execute("select exists (select 1 from pg_temp.keys_twice)").fetchone()
     return done.rowcount, left == (True,)
@@ -131,6 +146,8 @@ def take(
     deleted = _said_to_be_deleted(connection, known, table)
     if may_delete and (loaded.mode == "full" or loaded.has_keys):
         deleted += _missing(connection, known, table, loaded)
+    if loaded.mode == "delta" and _has_open_findings(connection, known.source, table.name):
+        _gone_from_quarantine(connection, known, table, has_keys=may_delete and loaded.has_keys)
     return new, changed, deleted
 
 
@@ -242,6 +259,57 @@ def _missing(connection: psycopg.Connection, known: Known, table: Table, loaded:
             known_at, sql.Literal(loaded.complete_from)
         )
     return _tombstones(connection, known, table, condition)
+
+
+def _gone_from_quarantine(connection: psycopg.Connection, known: Known, table: Table, *, has_keys: bool) -> None:
+    """Tombstones of rows that were never known but kept out: gone, they hold nobody back any more.
+
+    They count as no deletions, because nothing known is lost.
+    """
+    gone: sql.Composable = sql.SQL(
+        "exists (select 1 from load.{} as rows where rows._is_deleted and {} = open.key)"
+    ).format(sql.Identifier(table.name), key_json(table, "rows"))
+    if has_keys:
+        gone = sql.SQL("({} or not exists (select 1 from {} as rows where {} = open.key))").format(
+            gone, sql.Identifier("load", table.name + KEYS), key_json(table, "rows")
+        )
+    is_a_key = sql.SQL(" and ").join(
+        sql.SQL("pg_input_is_valid(open.key ->> {}, {})").format(
+            sql.Literal(name), sql.Literal(table.column(name).data_type)
+        )
+        for name in table.primary_key
+    )
+    connection.execute(
+        sql.SQL(
+            """
+            with gone as materialized (
+                select distinct open.key
+                from quarantine.rows as open
+                where open.source = {source} and open.table_name = {name} and open.closed_on is null
+                    and open.batch_id <> {batch} and {is_a_key} and {gone}
+            ),
+            rows as materialized (
+                select (jsonb_populate_record(cast(null as raw.{table}), gone.key)).* from gone
+            )
+            insert into raw.{table} ({key}, _source, _batch_id, _known_on, _is_deleted)
+            select {row_key}, {source}, {batch}, {date}, true
+            from rows
+            where not exists (select 1 from versions.{table} as current where {same} and {state})
+            """
+        ).format(
+            source=sql.Literal(known.source),
+            name=sql.Literal(table.name),
+            table=sql.Identifier(table.name),
+            batch=sql.Literal(known.batch_id),
+            date=sql.Literal(known.known_from) + sql.SQL("::date"),
+            key=sql.SQL(", ").join(map(sql.Identifier, table.primary_key)),
+            row_key=sql.SQL(", ").join(sql.Identifier("rows", name) for name in table.primary_key),
+            same=same_key(table, "rows", "current"),
+            state=known.state(),
+            is_a_key=is_a_key,
+            gone=gone,
+        )
+    )
 
 
 def unreadable_keys(table: Table, unreadable: Sequence[Unreadable]) -> list[str]:

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from arrears.contract.servicing import contract
 from arrears.errors import AlreadyExported
-from arrears.gate import batches, checking, holding, quarantine, suites
+from arrears.gate import batches, checking, holding, quarantine, suites, waiting
 from arrears.gate.batches import Batch, Loaded
 from arrears.gate.checking import Found
 from arrears.gate.data_docs import DocsSite
@@ -58,10 +58,12 @@ def judge_batches(as_of_date: date) -> Verdict:
     tables = contract()
     in_force = thresholds(as_of_date)
     with connect(as_of_date) as connection:
-        waiting = batches.waiting(connection, as_of_date)
-        if not waiting:
+        judged_now = batches.waiting(connection, as_of_date)
+        if not judged_now:
             return _recorded(connection, "raw", as_of_date)
-        checks, loaded = _raw_checks(connection, waiting, in_force)
+        if waiting.may_bring(connection, judged_now):
+            waiting.bring_again(connection, batches.loaded(connection, judged_now, tables), tables)
+        checks, loaded = _raw_checks(connection, judged_now, in_force)
         batches.analyse(connection, loaded)
 
     site = DocsSite(get_settings().data_docs)
@@ -69,8 +71,8 @@ def judge_batches(as_of_date: date) -> Verdict:
 
     with connect(as_of_date) as connection:
         results += quarantine.write_raw(connection, as_of_date, loaded, found, tables)
-        results += _beyond_threshold(connection, loaded, in_force)
-        accepted, rejected = _split(results, waiting, found)
+        results += _beyond_threshold(connection, loaded, in_force) + _clashing(connection, loaded, in_force)
+        accepted, rejected = _split(results, judged_now, found)
         counts: Counter[str] = Counter()
         counts["held"] = _count_held(connection, loaded)
         for batch in accepted:
@@ -80,7 +82,8 @@ def judge_batches(as_of_date: date) -> Verdict:
             _reject(connection, batch)
         judged = {_mark(suffix) for suffix in loaded.suffixes.values()}
         holding_again = {_mark(loaded.suffixes[batch.source]) for batch in rejected if _holds_again(connection, batch)}
-        _record(connection, "raw", as_of_date, results, judged - holding_again)
+        for day, marks in _days_told(loaded, as_of_date).items():
+            _record(connection, "raw", day, results, marks - holding_again)
         results += [
             result for result in _results(connection, "raw", as_of_date) if _mark_of(result.suite) not in judged
         ]
@@ -99,8 +102,20 @@ def judge_batches(as_of_date: date) -> Verdict:
     return verdict
 
 
+def _days_told(loaded: Loaded, as_of_date: date) -> dict[date, set[str]]:
+    """Under which date results are kept, by the sources' marks: the one run.
+
+    A batch that is known from a later date on, because its own went out before, is told with that one: what is said of
+    the exported date stays.
+    """
+    days: dict[date, set[str]] = {}
+    for batch in loaded.batches:
+        days.setdefault(max(as_of_date, batch.known_from), set()).add(_mark(loaded.suffixes[batch.source]))
+    return days
+
+
 def _raw_checks(
-    connection: psycopg.Connection, waiting: Sequence[Batch], in_force: Thresholds
+    connection: psycopg.Connection, judged_now: Sequence[Batch], in_force: Thresholds
 ) -> tuple[list[checking.Check], Loaded]:
     """The suites, once it is known of which tables nothing is deleted: references depend on it."""
     from arrears.gate import engine
@@ -109,16 +124,20 @@ def _raw_checks(
     from expectations.raw import deliveries
 
     tables = contract()
-    loaded = batches.loaded(connection, waiting, tables)
-    delivered = f"({deliveries.query(loaded, in_force, tables)}) as deliveries"
-    query = deliveries.refused_deletions(loaded, in_force).replace("{batch}", delivered)
-    beyond = frozenset(str(row[1]) for row in connection.execute(query.encode()).fetchall())
-    loaded = loaded.refusing(beyond, tables)
-    checks = []
-    for source in loaded.suffixes:
-        part = batches.loaded(connection, [batch for batch in waiting if batch.source == source], tables)
-        checks += suites.raw(loaded, part, in_force, tables)
-    return checks, loaded
+    loaded = batches.loaded(connection, judged_now, tables)
+    parts = {batch.source: loaded for batch in judged_now}
+    if len(parts) > 1:
+        parts = {
+            source: batches.loaded(connection, [batch for batch in judged_now if batch.source == source], tables)
+            for source in parts
+        }
+    beyond = set()
+    for source, part in parts.items():
+        delivered = f"({deliveries.query(part, in_force, tables)}) as deliveries"
+        query = deliveries.refused_deletions(part, in_force).replace("{batch}", delivered)
+        beyond |= {(source, str(row[1])) for row in connection.execute(query.encode()).fetchall()}
+    loaded = loaded.refusing(frozenset(beyond), tables)
+    return [check for part in parts.values() for check in suites.raw(loaded, part, in_force, tables)], loaded
 
 
 def _beyond_threshold(connection: psycopg.Connection, loaded: Loaded, in_force: Thresholds) -> list[Result]:
@@ -138,11 +157,44 @@ def _beyond_threshold(connection: psycopg.Connection, loaded: Loaded, in_force: 
     ]
 
 
+def _clashing(connection: psycopg.Connection, loaded: Loaded, in_force: Thresholds) -> list[Result]:
+    """For each table with keys of two sources: whether these are single rows, or two systems with one numbering.
+
+    Counted against the rows delivered or, of a delta, those known: one loan that moved is no whole portfolio.
+    """
+    found = []
+    for clash in quarantine.clashes(connection, loaded):
+        threshold = in_force.of("keys_of_two_sources", clash.table)
+        of = clash.delivered_count
+        if threshold.share:
+            most = int(clash.row_count / threshold.share) + 1
+            of = max(of, quarantine.known_count(connection, loaded, clash.source, clash.table, most))
+        found.append(
+            Result(
+                suite=f"raw.{clash.table}{loaded.suffixes[clash.source]}",
+                expectation="keys_of_two_sources_within_threshold",
+                rule=f"key-of-one-source {clash.batch_id}",
+                scope="table",
+                severity="critical",
+                is_passed=not threshold.is_exceeded(clash.row_count, of),
+                checked_count=of,
+                failed_count=clash.row_count,
+                sentence=(
+                    f"{clash.row_count} keys of {clash.table} come from two sources; the export stops above a share of"
+                    f" {threshold.share.normalize():f} and from {threshold.minimum_count} rows on: key_prefix in"
+                    " source.yml keeps them apart."
+                ),
+                failing_keys=tuple({"found": one} for one in clash.first),
+            )
+        )
+    return found
+
+
 def _first_held(connection: psycopg.Connection, batch_id: str, table: str) -> tuple[dict[str, str], ...]:
     rows = connection.execute(
         "select coalesce(key, '{}'), file, line from quarantine.rows where batch_id = %s and table_name = %s"
-        " and stage in ('extract', 'raw') and rule <> 'deletions' and rule not like '%%-held'"
-        " group by key, file, line order by file, line, cast(key as text) limit 20",
+        " and stage in ('extract', 'raw') and rule not in ('deletions', 'key-of-one-source')"
+        " and rule not like '%%-held' group by key, file, line order by file, line, cast(key as text) limit 20",
         [batch_id, table],
     ).fetchall()
     return tuple(
@@ -152,15 +204,17 @@ def _first_held(connection: psycopg.Connection, batch_id: str, table: str) -> tu
 
 
 def _split(
-    results: Sequence[Result], waiting: Sequence[Batch], found: Sequence[Found]
+    results: Sequence[Result], judged_now: Sequence[Batch], found: Sequence[Found]
 ) -> tuple[list[Batch], list[Batch]]:
     """Batches to accept and to reject; none of either where the gate itself could not run."""
     blamed: set[str] = set()
+    ids = {batch.batch_id for batch in judged_now}
     for result in results:
         if not result.is_blocking:
             continue
-        if result.rule.startswith("row-findings "):
-            blamed.add(result.rule.removeprefix("row-findings "))
+        _, _, batch_id = result.rule.partition(" ")
+        if batch_id in ids:  # a threshold's result names its batch
+            blamed.add(batch_id)
             continue
         named = {
             str(one.identity["_batch_id"]) for one in found if one.suite == result.suite and one.rule == result.rule
@@ -168,11 +222,11 @@ def _split(
         if not named:  # no row says which batch it is: it could not run, or there are too many
             if result.failed_count == 0:
                 return [], []
-            named = {batch.batch_id for batch in waiting}
+            named = ids
         blamed |= named
     return (
-        [batch for batch in waiting if batch.batch_id not in blamed],
-        [batch for batch in waiting if batch.batch_id in blamed],
+        [batch for batch in judged_now if batch.batch_id not in blamed],
+        [batch for batch in judged_now if batch.batch_id in blamed],
     )
 
 
@@ -186,6 +240,12 @@ def _reject(connection: psycopg.Connection, batch: Batch) -> None:
     from arrears.extraction.batches import reject
 
     reject(connection, batch.batch_id)
+    if batch.until is not None:  # a late one's findings bear on no day on which a later batch is known
+        connection.execute(
+            "update quarantine.rows set closed_on = greatest(%s, opened_on), closed_by = %s"
+            " where batch_id = %s and closed_on is null",
+            [batch.until, f"delivered anew on {batch.until}", batch.batch_id],
+        )
 
 
 def _count_held(connection: psycopg.Connection, loaded: Loaded) -> int:
@@ -344,10 +404,13 @@ def _results(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> 
 
 
 def _recorded(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> Verdict:
-    """The verdict as recorded for a date. Fails closed: without any accepted batch up to the date it is blocked."""
+    """The verdict as recorded for a date. Fails closed: where no batch is known on the date it is blocked.
+
+    A source's first batch counts as delivered before all time, so that days before it can be computed.
+    """
     results = _results(connection, stage, as_of_date)
     accepted = connection.execute(
-        "select 1 from ops.batches where state = 'accepted' and batch_date <= %s limit 1", [as_of_date]
+        "select 1 from ops.batches where state = 'accepted' and (known_from <= %s or is_first) limit 1", [as_of_date]
     ).fetchone()
     if accepted is None:
         results += (

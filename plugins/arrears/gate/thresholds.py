@@ -20,6 +20,7 @@ THRESHOLDS = SEEDS / "gate_thresholds.csv"
 MINOR_UNITS = SEEDS / "currency_minor_units.csv"
 
 ANY_TABLE = "*"
+KINDS = ("row_findings", "keys_of_two_sources", "deletions", "row_count_fall", "known_loans_missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def thresholds(as_of_date: date) -> Thresholds:
                 by_kind.setdefault(row["threshold"], {})[row["table_name"]] = threshold
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:
                 raise UsageError(f"{THRESHOLDS.name} line {line}: {error}; mend the seed.") from error
-    for kind in ("row_findings", "deletions", "row_count_fall"):
+    for kind in KINDS:
         if ANY_TABLE not in by_kind.get(kind, {}):
             raise UsageError(
                 f"{THRESHOLDS.name} has no row of {kind} for table {ANY_TABLE} in force on {as_of_date}: add one."

@@ -105,6 +105,14 @@ def _indexes(connection: psycopg.Connection, table: Table) -> None:
         )
     )
 
+    if "reverses_transaction_id" in table.column_names:
+        connection.execute(
+            sql.SQL(
+                "create index if not exists {} on versions.{} (reverses_transaction_id)"
+                " where reverses_transaction_id is not null"
+            ).format(sql.Identifier(f"{table.name}_reversed"), sql.Identifier(table.name))
+        )
+
 
 def _comments(connection: psycopg.Connection, table: Table) -> None:
     for schema, text in (

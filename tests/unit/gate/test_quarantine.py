@@ -1,7 +1,7 @@
 """What identifies a finding, and the order in which findings follow from one another."""
 
 from arrears.contract.servicing import contract
-from arrears.gate.quarantine import _references_in_order, content_hash
+from arrears.gate.quarantine import content_hash, references_in_order
 
 
 def test_a_finding_found_again_has_the_same_id() -> None:
@@ -14,7 +14,7 @@ def test_a_finding_found_again_has_the_same_id() -> None:
 
 
 def test_a_row_is_looked_at_after_all_that_it_refers_to() -> None:
-    order = [(table.name, column) for table, column, _ in _references_in_order(contract())]
+    order = [(table.name, column) for table, column, _ in references_in_order(contract())]
 
     assert order.index(("loans", "borrower_id")) < order.index(("instalments", "loan_id"))
     assert order.index(("loans", "project_id")) > order.index(("projects", "borrower_id"))

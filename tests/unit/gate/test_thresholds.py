@@ -12,7 +12,10 @@ from arrears.gate import thresholds as module
 from arrears.gate.thresholds import Threshold, minor_units, thresholds
 
 HEADER = "threshold,table_name,share,minimum_count,valid_from,valid_to,source\n"
-USUAL = "deletions,*,0.05,10,1900-01-01,,x\nrow_count_fall,*,0.2,20,1900-01-01,,x\n"
+USUAL = "".join(
+    f"{kind},*,0.05,10,1900-01-01,,x\n"
+    for kind in ("keys_of_two_sources", "deletions", "row_count_fall", "known_loans_missing")
+)
 
 
 @pytest.mark.parametrize(
