@@ -148,7 +148,7 @@ def measure_files(drops: Path) -> None:
 def measure_database(drops: Path) -> None:
     """Prints the rows of engine postgres: source and warehouse are databases of one server."""
     from arrears import warehouse
-    from arrears.extraction import database_connection
+    from arrears.extraction.database import connection as database_connection
     from arrears.extraction.sources import load_source
     from arrears.simulation import servicing_database
 

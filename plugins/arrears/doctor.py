@@ -85,7 +85,7 @@ def _sources() -> list[Check]:
 
 def _database(source: sources.Source) -> Check:
     """Whether a lender's database can be read, and whether a row that is committed late could be missed in it."""
-    from arrears.extraction.database import weakness
+    from arrears.extraction.database.reading import weakness
 
     what = f"database of {source.name}"
     variable = source.connection or ""

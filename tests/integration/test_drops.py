@@ -12,10 +12,11 @@ from psycopg import sql
 
 from arrears.contract.servicing import contract
 from arrears.errors import SourceError
-from arrears.extraction import batches, formats, sources
+from arrears.extraction import batches, sources
 from arrears.extraction.delivery import Loaded
-from arrears.extraction.drops import find_drop_folder, open_drop
-from arrears.extraction.reading import DropDelivery, open_reader
+from arrears.extraction.drops import formats
+from arrears.extraction.drops.folders import find_drop_folder, open_drop
+from arrears.extraction.drops.reading import DropDelivery, open_reader
 from arrears.extraction.sources import Source
 from arrears.gate import judge_batches
 from arrears.warehouse.embedded import Server

@@ -16,8 +16,9 @@ from psycopg import sql
 from arrears import doctor
 from arrears.contract.servicing import contract
 from arrears.errors import SourceError, SourceUnreachable, UsageError, is_worth_retrying
-from arrears.extraction import batches, database, sources
-from arrears.extraction.database import DatabaseDelivery
+from arrears.extraction import batches, sources
+from arrears.extraction.database import reading as database
+from arrears.extraction.database.reading import DatabaseDelivery
 from arrears.extraction.delivery import Loaded
 from arrears.extraction.sources import Source
 from arrears.settings import CHECKOUT
@@ -686,7 +687,7 @@ def test_a_connection_can_be_one_of_airflows(workplace: Workplace, servicing: Le
         "extra": {"connect_timeout": "5", "cursor": "dictcursor"},  # the second is Airflow's, not libpq's
     }
     code = (
-        "from arrears.extraction import database, sources\n"
+        "from arrears.extraction.database import reading as database\nfrom arrears.extraction import sources\n"
         "source = sources.load_source('servicing')\n"
         "with database.open_database(source, read_since=None, is_first=True, compares_keys=False) as delivery:\n"
         "    print(len(delivery.tables()))"

@@ -35,10 +35,10 @@ def has_arrived(source: Source, drop: Path | None, as_of: date, now: datetime) -
     """
     try:
         if source.engine == "files":
-            from arrears.extraction import drops
+            from arrears.extraction.drops import folders as drops
 
             return drops.has_arrived(source, drop, as_of)
-        from arrears.extraction import database_connection
+        from arrears.extraction.database import connection as database_connection
 
         if now < delivery_calendar.due_by(source, as_of):
             return False

@@ -18,9 +18,9 @@ from arrears.extraction import chain, delivery_calendar, loading
 from arrears.extraction.acceptance import accept, reject, supersede
 from arrears.extraction.chain import Batch, Place
 from arrears.extraction.delivery_calendar import Standing
-from arrears.extraction.drops import Drop, find_drop_folder, open_drop
+from arrears.extraction.drops.folders import Drop, find_drop_folder, open_drop
+from arrears.extraction.drops.reading import open_reader
 from arrears.extraction.loading import Counts
-from arrears.extraction.reading import open_reader
 from arrears.extraction.sources import Source
 from arrears.settings import get_settings
 
@@ -213,7 +213,7 @@ def _need_what_it_follows(content: Drop, place: Place, as_of: date) -> None:
 
 
 def _extract_from_database(connection: psycopg.Connection, source: Source, request: Request) -> Counts:
-    from arrears.extraction.database import open_database
+    from arrears.extraction.database.reading import open_database
 
     known = chain.accepted(connection, source.name)
     as_of = request.as_of

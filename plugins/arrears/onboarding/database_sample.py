@@ -11,11 +11,12 @@ from psycopg import sql
 
 from arrears.contract.servicing import Table, contract
 from arrears.errors import SourceError
-from arrears.extraction import database_connection, database_query
-from arrears.extraction.database import SKEW
-from arrears.extraction.database_columns import Described, Reading, read
-from arrears.extraction.database_cursor import next_bound
-from arrears.extraction.database_query import Delivered
+from arrears.extraction.database import connection as database_connection
+from arrears.extraction.database import query as database_query
+from arrears.extraction.database.columns import Described, Reading, read
+from arrears.extraction.database.cursor import next_bound
+from arrears.extraction.database.query import Delivered
+from arrears.extraction.database.reading import SKEW
 from arrears.extraction.sources import Source
 from arrears.onboarding.report import Finding
 from arrears.onboarding.sample import References, Sample, SampledColumn

@@ -12,11 +12,11 @@ import duckdb
 
 from arrears.contract.servicing import Table, contract
 from arrears.errors import SourceError
-from arrears.extraction.drop_description import read_description
-from arrears.extraction.drops import DATED, Drop, find_drop_folder, open_drop
-from arrears.extraction.formats import literal, quote
-from arrears.extraction.reading import DropDelivery, open_reader
-from arrears.extraction.row_checks import DELETED, as_text, reading
+from arrears.extraction.drops.description import read_description
+from arrears.extraction.drops.folders import DATED, Drop, find_drop_folder, open_drop
+from arrears.extraction.drops.formats import literal, quote
+from arrears.extraction.drops.reading import DropDelivery, open_reader
+from arrears.extraction.drops.row_checks import DELETED, as_text, reading
 from arrears.extraction.sources import Source
 from arrears.onboarding.report import Finding
 from arrears.onboarding.sample import References, Sample, SampledColumn

@@ -18,7 +18,7 @@ from python_calamine import CalamineError, CalamineWorkbook
 
 from arrears.contract.servicing import contract
 from arrears.errors import UsageError
-from arrears.extraction.drops import DATED, ENDINGS
+from arrears.extraction.drops.folders import DATED, ENDINGS
 from arrears.extraction.sources import LenderFile
 
 TEXTS = (".csv", ".txt", ".tsv", ".asc", ".dat")

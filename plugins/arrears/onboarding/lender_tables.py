@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from arrears.extraction import database_connection
+from arrears.extraction.database import connection as database_connection
 from arrears.extraction.sources import Source
 
 TABLES = r"""

@@ -20,7 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from arrears.contract.servicing import Table, contract
 from arrears.errors import SourceError, UsageError
-from arrears.extraction import database_connection
+from arrears.extraction.database import connection as database_connection
 from arrears.extraction.sources import Source, load_source
 
 SOURCE = "servicing"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arrears.errors import SourceError
-from arrears.extraction.drop_description import check_names, read_description
+from arrears.extraction.drops.description import check_names, read_description
 from arrears.extraction.sources import Source
 
 DIGITS = "12345678901234567.8901"

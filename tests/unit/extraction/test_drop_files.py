@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from arrears.errors import SourceError
-from arrears.extraction import drop_files
-from arrears.extraction.drop_files import DropFile, inspect
+from arrears.extraction.drops import whole_files as drop_files
+from arrears.extraction.drops.whole_files import DropFile, inspect
 from arrears.extraction.sources import LenderFile
 
 

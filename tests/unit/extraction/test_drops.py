@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from arrears.errors import NotDelivered, SourceError
-from arrears.extraction.drops import Drop, find_drop_folder, has_arrived, open_drop
+from arrears.extraction.drops.folders import Drop, find_drop_folder, has_arrived, open_drop
 from arrears.extraction.sources import Source
 from tests.portfolio import write_drop
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from arrears.errors import SourceError
-from arrears.extraction.drop_files import inspect
-from arrears.extraction.formats import Readable, prepare
+from arrears.extraction.drops.formats import Readable, prepare
+from arrears.extraction.drops.whole_files import inspect
 from arrears.extraction.sources import LenderFile
 from tests.workbooks import Error, write_workbook
 

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from arrears.contract.servicing import Table
 from arrears.errors import SourceError
-from arrears.extraction.database_columns import TIMESTAMP, TIMESTAMPTZ, Described, Reading, hashed, missing, read
-from arrears.extraction.database_connection import source_error
+from arrears.extraction.database.columns import TIMESTAMP, TIMESTAMPTZ, Described, Reading, hashed, missing, read
+from arrears.extraction.database.connection import source_error
 from arrears.extraction.sources import Source
 from arrears.settings import get_settings
 

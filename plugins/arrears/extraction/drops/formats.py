@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, WorksheetNotFound
 
 from arrears.errors import SourceError
-from arrears.extraction.drop_files import DropFile, check_header, plain_chunks
+from arrears.extraction.drops.whole_files import DropFile, check_header, plain_chunks
 
 MOST_UNREADABLE = 100_000
 ROWS_A_BATCH = 10_000

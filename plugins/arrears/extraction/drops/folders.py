@@ -10,8 +10,8 @@ from pathlib import Path
 from arrears.contract.servicing import contract
 from arrears.errors import NotDelivered, SourceError
 from arrears.extraction.delivery import Mode
-from arrears.extraction.drop_description import NAME, DropDescription, check_names, read_description
-from arrears.extraction.drop_files import DropFile, inspect
+from arrears.extraction.drops.description import NAME, DropDescription, check_names, read_description
+from arrears.extraction.drops.whole_files import DropFile, inspect
 from arrears.extraction.sources import LenderFile, Source
 from arrears.extraction.yaml_files import place_of
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from arrears.contract.servicing import Column, Table
-from arrears.extraction.formats import literal, quote
+from arrears.extraction.drops.formats import literal, quote
 from arrears.settings import get_settings
 
 SEPARATOR = "chr(31)"  # of the hashed text: a character that no value holds

@@ -25,12 +25,21 @@ from psycopg import sql
 
 from arrears.contract.servicing import Table, contract
 from arrears.errors import SourceError, WarehouseError
-from arrears.extraction.control_totals import Control, check_columns
 from arrears.extraction.delivery import Loaded, Mode, Unreadable
-from arrears.extraction.drop_files import DropFile, blank_lines, lines_at
-from arrears.extraction.drops import Drop
-from arrears.extraction.formats import Readable, best_reading, breaks, literal, prepare, quote, refuse_too_many, scan
-from arrears.extraction.row_checks import DELETED, Rules, checked
+from arrears.extraction.drops.control_totals import Control, check_columns
+from arrears.extraction.drops.folders import Drop
+from arrears.extraction.drops.formats import (
+    Readable,
+    best_reading,
+    breaks,
+    literal,
+    prepare,
+    quote,
+    refuse_too_many,
+    scan,
+)
+from arrears.extraction.drops.row_checks import DELETED, Rules, checked
+from arrears.extraction.drops.whole_files import DropFile, blank_lines, lines_at
 from arrears.extraction.sources import Source
 from arrears.warehouse.contract_tables import LOAD_COLUMNS
 

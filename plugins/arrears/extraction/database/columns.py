@@ -2,7 +2,7 @@
 
 A type that always fits is only cast. One that may not (text that holds numbers, a wider number) is cast where the value
 fits and null where it does not, so that a bad value costs its row and never aborts the reading. The expressions run on
-every supported version of PostgreSQL, and they read a value as extraction/reading.py reads it from a file.
+every supported version of PostgreSQL, and they read a value as extraction/drops/row_checks.py reads it from a file.
 """
 
 from dataclasses import dataclass, replace

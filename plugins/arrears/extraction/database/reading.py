@@ -15,9 +15,10 @@ from psycopg import sql
 
 from arrears.contract.servicing import Table, contract
 from arrears.errors import SourceError
-from arrears.extraction import database_connection, database_query
-from arrears.extraction.database_cursor import Bound, next_bound
-from arrears.extraction.database_query import Shape
+from arrears.extraction.database import connection as database_connection
+from arrears.extraction.database import query as database_query
+from arrears.extraction.database.cursor import Bound, next_bound
+from arrears.extraction.database.query import Shape
 from arrears.extraction.delivery import KEYS, Loaded, Mode, Unreadable
 from arrears.extraction.sources import Source
 from arrears.warehouse.contract_tables import LOAD_COLUMNS

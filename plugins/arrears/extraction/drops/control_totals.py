@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arrears.errors import SourceError
-from arrears.extraction.drop_description import NAME, DropDescription, TableDescription
-from arrears.extraction.formats import quote
+from arrears.extraction.drops.description import NAME, DropDescription, TableDescription
+from arrears.extraction.drops.formats import quote
 from arrears.extraction.yaml_files import place_of
 
 EXACT = Context(prec=76)
