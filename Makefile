@@ -7,6 +7,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& command -v $$name && break; done)
 BIN := .venv/bin
+# Each worker has a PostgreSQL and homes of its own; a file's tests stay together, because they share a home.
+IN_PARALLEL ?= -n 2 --dist loadfile
 SOURCE ?= berka
 AS_OF ?= 1998-12-31
 
@@ -37,13 +39,13 @@ run: setup ## run the DAG for SOURCE and AS_OF (TO, DROP, REPLACE if wanted; sta
 		$(if $(TO),--to "$(TO)") $(if $(DROP),--drop "$(DROP)") $(if $(REPLACE),--replace "$(REPLACE)")
 
 test: setup ## the tests, slow suites sampled with fixed seeds
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest $(IN_PARALLEL) -m "not slow"
 
 test-fast: setup ## unit tests
 	@$(BIN)/pytest tests/unit
 
 test-all: setup ## the slow suites whole
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(IN_PARALLEL)
 
 lint: setup ## ruff, mypy, sqlfluff
 	@$(BIN)/ruff check .

@@ -5,9 +5,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -18,9 +18,10 @@ ARREARS = Path(sys.executable).with_name("arrears")
 
 @dataclass(frozen=True)
 class Home:
-    """One ARREARS_HOME, with nothing of the caller's settings beside it."""
+    """One ARREARS_HOME with settings of its own, and nothing of the caller's beside them."""
 
     folder: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exports(self) -> Path:
@@ -30,7 +31,7 @@ class Home:
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of its processes."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ARREARS_", "AIRFLOW"))}
-        return kept | {"ARREARS_HOME": str(self.folder)} | more
+        return kept | {"ARREARS_HOME": str(self.folder)} | dict(self.settings) | more
 
     def arrears(
         self, *arguments: object, seconds: float = 600, **environment: str

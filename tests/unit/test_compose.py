@@ -63,6 +63,7 @@ def test_it_has_every_part_of_airflow_with_celery_and_what_those_need(compose):
         "api-server",
         "scheduler",
         "dag-processor",
+        "triggerer",
         "worker",
     }
 
@@ -74,11 +75,19 @@ def test_everything_that_stays_up_says_whether_it_is_well(compose):
 
 
 def test_nothing_of_airflow_starts_before_the_databases_are_migrated(compose):
-    for name in ("api-server", "scheduler", "dag-processor", "worker"):
+    for name in ("api-server", "scheduler", "dag-processor", "triggerer", "worker"):
         waits_for = compose["services"][name]["depends_on"]
         assert waits_for["init"] == {"condition": "service_completed_successfully"}, name
         assert waits_for["postgres"] == {"condition": "service_healthy"}, name
         assert waits_for["redis"] == {"condition": "service_healthy"}, name
+
+
+def test_who_looks_for_deliveries_sees_the_folders_of_drops_and_sources(compose):
+    targets = [
+        volume.split(":")[-2] for volume in compose["services"]["triggerer"]["volumes"] if volume.endswith(":ro")
+    ]
+
+    assert targets == ["/drops", "/app/sources"]
 
 
 def test_every_variable_is_in_the_example(text, example):

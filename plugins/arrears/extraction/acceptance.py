@@ -61,9 +61,8 @@ def _place(connection: psycopg.Connection, batch: Batch) -> Place:
     """Where the batch stands now, which must be where it stood when it was loaded."""
     place = chain.place(chain.accepted(connection, batch.source), batch.known_from)
     base = None if place.base is None else place.base.batch_id
-    # What it replaces may be its base: then a later batch holds the replaced one's rows.
-    replaces_its_base = batch.base_batch_id is not None and batch.base_batch_id == batch.replaces_batch_id
-    if batch.base_batch_id != base and not replaces_its_base:
+    # Laid over a superseded one: a later batch stands on that one's rows, so they are there still.
+    if batch.base_batch_id != base and chain.beneath(connection, batch) is None:
         raise SourceError(
             f"Batch {batch.batch_id} was compared with {batch.base_batch_id or 'nothing'}, but {base or 'nothing'} is"
             f" what it follows now: extract {batch.batch_date} of source {batch.source} again."
@@ -233,13 +232,26 @@ def reject(connection: psycopg.Connection, batch_id: str) -> None:
             "update quarantine.rows set opened_on = %s where batch_id = %s and opened_on = %s",
             [replaced.known_from, replaced.batch_id, until],
         )
-        decide(connection, replaced.batch_id, "accepted")
+        _set_state(connection, replaced.batch_id, "accepted")
     else:
         connection.execute(
             "update quarantine.rows set closed_on = null, closed_by = null where batch_id = %s and closed_by = %s",
             [replaced.batch_id, _superseded(replaced)],
         )
         accept(connection, replaced.batch_id)
+
+
+def abandon_loaded(connection: psycopg.Connection, source: str) -> None:
+    """Rejects what was loaded and never judged, because its run was killed; what it was to replace holds again."""
+    for (batch_id,) in connection.execute(
+        "select batch_id from ops.batches where source = %s and state = 'loaded' order by loaded_at, batch_id", [source]
+    ).fetchall():
+        reject(connection, batch_id)
+        connection.execute(
+            "update quarantine.rows set closed_on = opened_on, closed_by = %s"
+            " where batch_id = %s and closed_on is null",
+            [f"rejected {batch_id}", batch_id],
+        )
 
 
 def _superseded(batch: Batch) -> str:
@@ -285,7 +297,7 @@ def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
             " where batch_id = %(batch)s and (closed_on is null or closed_on > %(until)s)",
             {"batch": batch.batch_id, "until": until},
         )
-    decide(connection, batch.batch_id, "superseded")
+    _set_state(connection, batch.batch_id, "superseded")
     return is_removed
 
 
@@ -306,6 +318,11 @@ def _remove(connection: psycopg.Connection, batch: Batch, table: Table) -> None:
         "update versions.{table} set _known_to = null, _closed_by = null where _closed_by = {batch}",
     ):
         connection.execute(sql.SQL(statement).format(**names))
+
+
+def _set_state(connection: psycopg.Connection, batch_id: str, state: str) -> None:
+    """Changes a batch's state and not when it was decided: what was accepted since still stands on it."""
+    connection.execute("update ops.batches set state = %s where batch_id = %s", [state, batch_id])
 
 
 def decide(connection: psycopg.Connection, batch_id: str, state: str) -> None:

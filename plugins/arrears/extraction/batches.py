@@ -15,7 +15,7 @@ import psycopg
 from arrears.contract.servicing import Table, contract
 from arrears.errors import AlreadyExported, NotDelivered, SourceError
 from arrears.extraction import chain, delivery_calendar, loading
-from arrears.extraction.acceptance import accept, reject, supersede
+from arrears.extraction.acceptance import abandon_loaded, accept, reject, supersede
 from arrears.extraction.chain import Batch, Place
 from arrears.extraction.delivery_calendar import Standing
 from arrears.extraction.drops.folders import Drop, find_drop_folder, open_drop
@@ -103,11 +103,15 @@ def _extract_drop(connection: psycopg.Connection, source: Source, request: Reque
         if isinstance(error, NotDelivered):
             return _without_drop(source, known, request, error)
         raise
+    abandon_loaded(connection, source.name)
+    known = chain.accepted(connection, source.name)
     content_sha256 = _content(source, content)
-    for one in own:
-        if one.content_sha256 == content_sha256:
+    for one in known:
+        if one.batch_date == request.as_of and one.content_sha256 == content_sha256:
             return _told(one)
-    if is_reconstructed(known, request.as_of) and known[0].content_sha256 == content_sha256:
+    # Another batch may have come before the first, late; the time before all time is not computed from that one.
+    is_of_first = bool(known) and known[0].is_first and known[0].content_sha256 == content_sha256
+    if is_reconstructed(known, request.as_of) and is_of_first:
         return _told(known[0]) | {"state": "reconstructed"}
     place, replaced = _make_place(connection, source, request, known, content)
     _need_what_it_follows(content, place, request.as_of)
@@ -162,7 +166,8 @@ def _make_place(
     is_removed = supersede(connection, replaced)
     place = chain.place(chain.accepted(connection, source.name), as_of)
     if is_removed:
-        return place, replaced
+        beneath = chain.beneath(connection, replaced)
+        return (place if beneath is None else Place(as_of, beneath, place.until)), replaced
     if content.mode == "delta":
         raise SourceError(
             f"{content.folder}: batch {replaced.batch_id} of {as_of} has later ones on top of it, and a delta cannot"
@@ -226,6 +231,7 @@ def _extract_from_database(connection: psycopg.Connection, source: Source, reque
     for one in reversed(chain.of_date(connection, source.name, as_of, "loaded")):
         if one.base_batch_id == (place.base.batch_id if place.base else None):
             return _told(one)  # read by a run that was interrupted before it was judged
+    abandon_loaded(connection, source.name)
     with open_database(
         source,
         read_since=place.base.read_until if place.base else None,

@@ -70,6 +70,14 @@ def batch(connection: psycopg.Connection, batch_id: str) -> Batch:
     return found
 
 
+def beneath(connection: psycopg.Connection, one: Batch) -> Batch | None:
+    """The superseded batch of the same date that a batch is laid over, because later ones stand on its rows."""
+    if one.base_batch_id is None:
+        return None
+    base = batch(connection, one.base_batch_id)
+    return base if (base.batch_date, base.known_from) == (one.batch_date, one.known_from) else None
+
+
 def of_date(connection: psycopg.Connection, source: str, batch_date: date, state: str) -> list[Batch]:
     """The batches of a source and date in a state, in the order in which they were loaded."""
     with connection.cursor(row_factory=class_row(Batch)) as cursor:

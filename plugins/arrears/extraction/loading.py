@@ -82,11 +82,6 @@ def load(
         SourceError: it cannot be read or breaks the contract.
     """
     known_id = None if content_sha256 is None else batching.batch_id(source, content_sha256)
-    connection.execute(
-        "update ops.batches set state = 'rejected', decided_at = now()"
-        " where source = %s and state = 'loaded' and batch_id is distinct from %s",
-        [source.name, known_id],
-    )
     if known_id is not None and (again := _again(connection, known_id, batching)) is not None:
         return again
     parts = [_part(connection, source, delivery, table, batching, reading_of) for table in delivery.tables()]

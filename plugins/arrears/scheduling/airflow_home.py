@@ -1,4 +1,4 @@
-"""Airflow's home under ours: environment, secrets, metadata database, pool.
+"""Airflow's home under ours: environment, secrets, metadata database, pools.
 
 Airflow reads its settings from the environment when it is imported, so `configure` must come before that. What makes
 a home a home (paths, database) is always ours; the rest yields to an `AIRFLOW__…` variable that is set already, which
@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from arrears import warehouse
 from arrears.errors import ArrearsError
-from arrears.orchestration import POOL, POOL_SLOTS
+from arrears.orchestration import DELIVERIES_POOL, DELIVERIES_POOL_SLOTS, POOL, POOL_SLOTS
 from arrears.settings import CHECKOUT, get_settings
 from arrears.warehouse.connections import airflow_url
 
@@ -27,6 +27,12 @@ DAGS = CHECKOUT / "dags"
 PLUGINS = CHECKOUT / "plugins"
 
 ADMINISTRATOR = "admin"
+
+# By name: slots, and what they are for. A task that waits (for a delivery, for the warehouse) takes none.
+POOLS = {
+    POOL: (POOL_SLOTS, "Steps of a day, one at a time."),
+    DELIVERIES_POOL: (DELIVERIES_POOL_SLOTS, "Looking for deliveries."),
+}
 
 
 def folder() -> Path:
@@ -140,7 +146,7 @@ def prepare() -> None:
 
 
 def _is_prepared() -> bool:
-    """Whether this version of Airflow has migrated the database that is there, and the pool is as it should be."""
+    """Whether this version of Airflow has migrated the database that is there, and the pools are as they should be."""
     try:
         done = json.loads((folder() / "prepared.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -150,10 +156,11 @@ def _is_prepared() -> bool:
     try:
         with connect() as metadata:
             revision = metadata.execute("select version_num from alembic_version").fetchone()
-            pool = metadata.execute("select slots from slot_pool where pool = %s", [POOL]).fetchone()
+            pools = metadata.execute("select pool, slots, include_deferred from slot_pool").fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidCatalogName):
         return False
-    return revision == (done.get("revision"),) and pool == (POOL_SLOTS,)
+    wanted = {(name, slots, False) for name, (slots, _) in POOLS.items()}
+    return revision == (done.get("revision"),) and wanted <= set(pools)
 
 
 def _migrate() -> None:
@@ -172,9 +179,8 @@ def _migrate() -> None:
                     f"Airflow's metadata database cannot be migrated ({type(error).__name__}): "
                     f"see {log_folder() / 'migrate.log'}."
                 ) from error
-            Pool.create_or_update_pool(
-                POOL, slots=POOL_SLOTS, description="Steps of a day, one at a time.", include_deferred=True
-            )
+            for name, (slots, description) in POOLS.items():
+                Pool.create_or_update_pool(name, slots=slots, description=description, include_deferred=False)
         with connect() as metadata:
             row = metadata.execute("select version_num from alembic_version").fetchone()
         assert row is not None

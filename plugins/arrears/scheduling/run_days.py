@@ -37,14 +37,17 @@ POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 90.0
 
 
+TaskState = Literal["running", "waiting", "done", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """A task of a day's run begins or ends."""
+    """A task of a day's run begins or ends, or waits for the warehouse."""
 
     as_of_date: date
     task: str
     source: str | None
-    state: Literal["running", "done", "failed"]
+    state: TaskState
     seconds: float | None = None
     message: str | None = None
 
@@ -72,9 +75,10 @@ def run_days(
     source: str | None = None,
     drop: Path | None = None,
     replace: str | None = None,
+    is_late: bool = False,
     report: Report = _say_nothing,
 ) -> list[DayRun]:
-    """Runs the daily DAG for each date from first to last; stops at the first that fails.
+    """Runs the daily DAG for each date from first to last; stops at the first that fails. Waits for no delivery.
 
     Args:
         first: the first business date.
@@ -82,6 +86,7 @@ def run_days(
         source: extract this source only.
         drop: folder of a file source's drop.
         replace: the reason for which exported dates may be exported again with other bytes.
+        is_late: the drop of an exported date is known only from the first date after the newest exported one.
         report: called when a task begins and ends; must not raise.
 
     Raises:
@@ -94,7 +99,13 @@ def run_days(
     if first < FIRST_DATE:
         raise UsageError(f"{first} cannot be run: the first date that the DAG knows is {FIRST_DATE}.")
     airflow_home.prepare()
-    conf = {"source": source, "drop": str(drop.absolute()) if drop else None, "replace": replace}
+    conf = {
+        "source": source,
+        "drop": str(drop.absolute()) if drop else None,
+        "replace": replace,
+        "late": is_late,
+        "wait": False,
+    }
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     with logging_to(airflow_home.log_folder() / "runs.log") as stream:
         if scheduler_is_alive():
@@ -405,18 +416,22 @@ def _through_scheduler(day: date, conf: Mapping[str, Any], report: Report) -> Da
 
 def _report_change(day: date, instance: Any, seen: dict[tuple[str, int], str], report: Report) -> None:
     """Reports a task whose state is not the one last seen."""
-    words: Mapping[str, Literal["running", "done", "failed"]] = {
+    words: Mapping[str, TaskState] = {
         "running": "running",
+        "up_for_reschedule": "waiting",
         "success": "done",
         "failed": "failed",
     }
     key = (instance.task_id, instance.map_index)
-    now = str(instance.state) if instance.state else ""
-    if now in words and seen.get(key) != now:
+    now = words.get(str(instance.state))
+    if now is None or seen.get(key) == now:
+        return
+    is_told = seen.get(key) == "waiting" and now == "running"  # it asks for the warehouse time and again
+    if not is_told:
         seen[key] = now
         source = instance.rendered_map_index if instance.map_index >= 0 else None
-        seconds = instance.duration if now != "running" else None
-        report(TaskEvent(day, instance.task_id, source, words[now], seconds))
+        seconds = instance.duration if now in ("done", "failed") else None
+        report(TaskEvent(day, instance.task_id, source, now, seconds))
 
 
 def _error_of(day: date, run_id: str) -> ArrearsError:

@@ -28,7 +28,7 @@ from arrears.orchestration import DAG_ID
 from arrears.scheduling import airflow_home
 from arrears.scheduling.run_days import alone
 
-COMPONENTS = ("scheduler", "dag-processor", "api-server")
+COMPONENTS = ("scheduler", "dag-processor", "triggerer", "api-server")
 PREFERRED_PORT = 8080
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
@@ -192,8 +192,9 @@ def _environment(port: int) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        # The scheduler serves its tasks' logs on a port: two homes on one machine must not share it.
+        # Scheduler and triggerer serve their tasks' logs on a port each: two homes on one machine must not share them.
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "PYTHONUNBUFFERED": "1",
     }
@@ -230,7 +231,7 @@ def _wait_until_healthy(services: Services) -> None:
         time.sleep(0.5)
         try:
             health = _request("GET", f"{services.url}/api/v2/monitor/health", None, None)
-            parts = {"metadatabase", "scheduler", "dag_processor"}
+            parts = {"metadatabase", "scheduler", "dag_processor", "triggerer"}
             missing = ", ".join(sorted(p for p in parts if (health.get(p) or {}).get("status") != "healthy"))
             if not missing:
                 missing = f"DAG {DAG_ID}"

@@ -26,6 +26,7 @@ tasks = {
         "retries": task.retries,
         "seconds": task.execution_timeout.total_seconds(),
         "mapped": task.is_mapped,
+        "weight_rule": task.weight_rule if isinstance(task.weight_rule, str) else str(task.weight_rule),
     }
     for task in dag.task_dict.values()
 }
@@ -76,6 +77,7 @@ def test_there_is_one_dag_a_file_named_for_it(dag):
 def test_the_steps_come_in_the_order_of_the_day(dag):
     order = [
         "list_sources",
+        "await_delivery",
         "extract",
         "gate_raw",
         "build_marts",
@@ -86,24 +88,27 @@ def test_the_steps_come_in_the_order_of_the_day(dag):
         "publish",
         "export_queues",
     ]
-    expected = {name: [before] for before, name in pairwise(order)} | {"list_sources": []}
+    expected = {name: [before] for before, name in pairwise(order)}
+    expected |= {"list_sources": [], "extract": ["await_delivery", "list_sources"]}
 
     assert {name: task["upstream"] for name, task in dag["tasks"].items()} == expected
 
 
-def test_only_extract_is_mapped_one_task_a_source(dag):
-    assert [name for name, task in dag["tasks"].items() if task["mapped"]] == ["extract"]
+def test_deliveries_are_awaited_and_extracted_one_task_a_source(dag):
+    assert sorted(name for name, task in dag["tasks"].items() if task["mapped"]) == ["await_delivery", "extract"]
 
 
-def test_every_task_has_retries_a_time_limit_and_the_pool(dag):
+def test_every_task_has_retries_a_time_limit_and_a_pool(dag):
     for name, task in dag["tasks"].items():
         assert task["retries"] >= 1, name
         assert timedelta(0) < timedelta(seconds=task["seconds"]) <= timedelta(hours=6), name
-        assert task["pool"] == "warehouse", name
+        assert task["pool"] == ("deliveries" if name == "await_delivery" else "warehouse"), name
+        assert "upstream" in task["weight_rule"].lower(), name
 
 
-def test_one_run_at_a_time_without_catching_up_from_a_start_before_anybodys_data(dag):
-    assert dag["max_active_runs"] == 1
+def test_several_runs_at_a_time_without_catching_up_from_a_start_before_anybodys_data(dag):
+    # One that waits for its delivery must not keep another date from being repaired.
+    assert dag["max_active_runs"] == 16
     assert dag["catchup"] is False
     assert dag["start"] == "1970-01-01T00:00:00+00:00"
 
@@ -112,11 +117,11 @@ def test_runs_have_a_data_interval(dag):
     assert dag["timetable"] == "CronDataIntervalTimetable"
 
 
-def test_parameters_are_null_unless_given_and_say_what_they_mean(dag):
-    assert set(dag["params"]) == {"source", "drop", "replace"}
-    for name, (value, text) in dag["params"].items():
-        assert value is None, name
-        assert "null" in text, name
+def test_parameters_say_what_they_are_when_not_given_and_what_they_mean(dag):
+    given = {name: value for name, (value, _) in dag["params"].items()}
+
+    assert given == {"source": None, "drop": None, "replace": None, "late": False, "wait": True}
+    assert all("null" in text for name, (value, text) in dag["params"].items() if value is None)
 
 
 def test_reading_the_dag_imports_nothing_heavy(dag):
