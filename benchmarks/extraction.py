@@ -22,7 +22,7 @@ from pathlib import Path
 import psycopg
 
 LOANS = int(os.environ.get("ARREARS_BENCH_LOANS", "1000000"))
-FIRST, SECOND, THIRD = date(2026, 3, 29), date(2026, 3, 30), date(2026, 3, 31)
+FIRST, SECOND, THIRD, FOURTH = (date(2026, 3, day) for day in (28, 29, 30, 31))
 SHARE_CHANGED = 0.05
 MARGIN = 65  # seconds: a reading by cursor begins a minute before the last one
 
@@ -62,7 +62,7 @@ CHANGES = (
     " select 'N{number}-' || loan_id, loan_id, 'repayment', current_date, now(), 100, 'transfer'"
     " from servicing.loans where cast(substr(loan_id, 2) as bigint) % {parts} = 7",
 )
-DROPS = ("first", "delta", "second")
+DROPS = ("first", "tiny", "delta", "second")
 TABLES = {"borrowers": BORROWERS, "loans": LOAN, "instalments": INSTALMENTS, "transactions": TRANSACTIONS}
 AS_FIRST = {"city": "'Brno'", "grace": "0", "interest": "5.5", "since": "1", "until": "12", "condition": "true"}
 CHANGED = f"n % {round(1 / SHARE_CHANGED)} = 7"
@@ -74,6 +74,7 @@ ONLY_CHANGED = {
     "until": "13",
     "condition": CHANGED,
 }
+ONLY_A_FEW = ONLY_CHANGED | {"condition": "n % 1000 = 9"}  # 0.1 %, none of the others
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def _in_a_home(engine: str, drops: Path) -> None:
 
 
 def write_drops(folder: Path, loans: int) -> None:
-    """Writes `first` (everything), `delta` (what changed) and `second` (everything after it), as CSV."""
+    """Writes `first` (everything), `tiny` and `delta` (what changed) and `second` (everything after it), as CSV."""
     import duckdb
 
     session = duckdb.connect()
@@ -123,13 +124,15 @@ def write_drops(folder: Path, loans: int) -> None:
     for name, query in TABLES.items():
         for drop in DROPS:
             (folder / drop).mkdir(parents=True, exist_ok=True)
-            select = query.format(loans=loans, **(ONLY_CHANGED if drop == "delta" else AS_FIRST))
+            how = {"delta": ONLY_CHANGED, "tiny": ONLY_A_FEW}.get(drop, AS_FIRST)
+            select = query.format(loans=loans, **how)
             if drop == "second":
                 unchanged = AS_FIRST | ({} if name == "transactions" else {"condition": f"not ({CHANGED})"})
                 select = query.format(loans=loans, **unchanged)
                 select += " union all " + query.format(loans=loans, **ONLY_CHANGED)
             session.execute(f"copy ({select}) to '{folder / drop / name}.csv' (header)")
-    (folder / "delta" / "drop.yml").write_text(f"mode: delta\nafter: {FIRST}\n", encoding="utf-8")
+    for drop, after in (("tiny", FIRST), ("delta", SECOND)):
+        (folder / drop / "drop.yml").write_text(f"mode: delta\nafter: {after}\n", encoding="utf-8")
 
 
 def measure_files(drops: Path) -> None:
@@ -139,8 +142,9 @@ def measure_files(drops: Path) -> None:
     warehouse.ready()
     for name, drop, as_of in (
         ("first drop", "first", FIRST),
-        ("5 % of the loans changed, a delta drop", "delta", SECOND),
-        ("the same rows in a full drop", "second", THIRD),
+        ("0.1 % of the loans changed, a delta drop", "tiny", SECOND),
+        ("5 % of the loans changed, a delta drop", "delta", THIRD),
+        ("the same rows in a full drop", "second", FOURTH),
     ):
         _say(name, drops / drop, *_take_in("contract", drops / drop, as_of))
 

@@ -222,7 +222,7 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
             rules.no_rows(
                 f"""
                 with delivered as (select * from {{batch}})
-                select {key}, delivered.table_name || ' has ' || (delivered.warnings ->> 0) as detail
+                select {key}, delivered.table_name || ': ' || (delivered.warnings ->> 0) as detail
                 from delivered
                 where jsonb_array_length(delivered.warnings) > 0
                 """,

@@ -73,6 +73,14 @@ def _print_json(value: Any) -> None:
     print(json.dumps(as_json(value), ensure_ascii=False, indent=2))
 
 
+def _need_one_decision(replace: str | None, late: bool) -> None:
+    """What to do about a date that went out: one of both, and a reason that says something."""
+    if replace is not None and not replace.strip():
+        raise UsageError("--replace needs a reason that whoever reads the record later understands.")
+    if replace is not None and late:
+        raise UsageError("--replace exports the date again, --late leaves it as it is: say one of them.")
+
+
 @app.command()
 def run(
     as_of: AsOf,
@@ -91,6 +99,7 @@ def run(
     from arrears.extraction.sources import load_source, portfolio
     from arrears.scheduling.run_days import run_days
 
+    _need_one_decision(replace, late)
     if source is not None:
         load_source(source)
     warehouse.ready()
@@ -108,6 +117,8 @@ def run(
             [{**summary.as_json(one), "seconds": round(day.seconds, 1)} for one, day in zip(found, done, strict=True)]
         )
         return
+    for one in found[:-1]:
+        _warn(one)
     for one in found[-1:]:
         _print_findings(one)
 
@@ -153,7 +164,10 @@ def _print_findings(found: Any) -> None:
         table.add_column(heading, justify="left" if heading in ("bucket", "currency") else "right")
     for bucket, currency, count, arrears in found.buckets:
         table.add_row(bucket, currency, f"{count:,}", f"{arrears:,.2f}")
-    console.print(table)
+    if found.buckets:
+        console.print(table)
+    else:  # loan_delinquency keeps the latest date only
+        console.print(f"{found.as_of_date}: a later date was run before; accounts by bucket are kept of the latest.")
     queues = Table(title="Queues", title_justify="left")
     for heading in ("recipient", "accounts", f"expected net, {found.reporting_currency}"):
         queues.add_column(heading, justify="left" if heading == "recipient" else "right")
@@ -169,6 +183,11 @@ def _print_findings(found: Any) -> None:
     query = f"\"select * from marts.collection_queue where as_of_date = '{found.as_of_date}' limit 5\""  # noqa: S608 (shown, not run)
     console.print(f"Marts: {_command()} sql {query}", soft_wrap=True)
     console.print(f"       {_command()} db-url  (for a BI tool)", soft_wrap=True)
+    _warn(found)
+
+
+def _warn(found: Any) -> None:
+    """What whoever ran a day should know although it went out."""
     for sentence in found.delivery_warnings:
         complaints.print(f"warning: {sentence}", markup=False)
     if found.held_back_loans:
@@ -192,6 +211,7 @@ def step(
     from arrears import steps
     from arrears.warehouse import run_lock
 
+    _need_one_decision(replace, late)
     steps.owner_kind = "process"
     run_id = f"step-{name}-{as_of.date()}-{os.getpid()}"
     try:

@@ -138,11 +138,20 @@ def gate_raw(day: Day, step_run_id: int) -> dict[str, Any]:
     from arrears import gate
 
     dbt.prepare()  # the gate's thresholds are seeds
+    missing: SourceError | None = None
     with connect(day.as_of) as connection:
         for name in sources.portfolio(connection):
-            _need_delivery(connection, name, day.as_of)
+            try:
+                _need_delivery(connection, name, day.as_of)
+            except SourceError as error:
+                missing = missing or error
+        if missing is not None and not batches.are_waiting(connection):
+            raise missing
+    # What the other sources delivered is judged all the same: their next deliveries follow it.
     verdict = gate.judge_batches(day.as_of)
     verdict.raise_if_blocked()
+    if missing is not None:
+        raise missing
     return dict(verdict.counts)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from arrears.errors import AlreadyExported, SourceError
 from arrears.extraction import batches, sources
+from arrears.gate import judge_batches
 from tests.conftest import Workplace
 from tests.portfolio import a_borrower, small_portfolio, write_drop
 
@@ -136,6 +137,70 @@ def test_a_drop_in_the_middle_is_replaced_without_touching_the_days_after_it(
     assert known_at(workplace, day(3)) == {"B1": "Cheb", "B2": "Opava"}
 
 
+def test_a_drop_in_the_middle_may_be_replaced_again_and_again(workplace: Workplace, tmp_path: Path) -> None:
+    original: Borrowers = {"B1": "Cheb", "B2": "Cheb"}
+    three: Borrowers = {"B1": "Cheb", "B2": "Opava"}
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "2", original, day(2))
+    take_in(workplace, tmp_path / "3", three, day(3))
+
+    take_in(workplace, tmp_path / "2-blocked", BOTH, day(2), is_blocked=True)
+    assert known_at(workplace, day(2)) == original
+    for name, borrowers in (("b", BOTH), ("a", original), ("c", {"B1": "Opava"}), ("a", original)):
+        take_in(workplace, tmp_path / f"2-{name}", borrowers, day(2))
+        assert [known_at(workplace, day(n)) for n in (1, 2, 3, 9)] == [BOTH, borrowers, three, three]
+
+
+def test_a_replacement_that_was_never_judged_gives_way_to_what_it_was_to_replace(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "2", {"B1": "Cheb", "B2": "Cheb"}, day(2))
+    write_drop(tmp_path / "2-killed", borrowers=[a_borrower("B1"), a_borrower("B2", born_on="tomorrow")])
+    with workplace.connect() as connection:
+        batches.extract(connection, sources.load_source("contract"), tmp_path / "2-killed", day(2), run_id="killed")
+
+    take_in(workplace, tmp_path / "3", BOTH, day(3))
+
+    assert known_at(workplace, day(2)) == {"B1": "Cheb", "B2": "Cheb"}
+    assert workplace.rows("select * from quarantine.rows where closed_on is null or closed_on > opened_on") == []
+
+
+def test_a_date_before_the_first_drop_is_not_computed_from_a_late_one(workplace: Workplace, tmp_path: Path) -> None:
+    late: Borrowers = {"B1": "Cheb", "B2": "Cheb"}
+    take_in(workplace, tmp_path / "5", BOTH, day(5))
+    take_in(workplace, tmp_path / "3", late, day(3))
+
+    take_in(workplace, tmp_path / "3", late, day(1))
+
+    assert [known_at(workplace, day(n)) for n in (0, 1, 3, 5)] == [BOTH, late, late, BOTH]
+
+
+def test_the_first_drop_is_replaced_and_what_it_tells_of_the_time_before_stays(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    late: Borrowers = {"B1": "Cheb", "B2": "Cheb"}
+    take_in(workplace, tmp_path / "5", BOTH, day(5))
+    take_in(workplace, tmp_path / "3", late, day(3))
+    take_in(workplace, tmp_path / "5-blocked", {"B1": "Opava"}, day(5), is_blocked=True)
+    assert [known_at(workplace, day(n)) for n in (1, 3, 5)] == [BOTH, late, BOTH]
+
+    take_in(workplace, tmp_path / "5-again", {"B1": "Opava"}, day(5))
+
+    assert [known_at(workplace, day(n)) for n in (1, 3, 5)] == [BOTH, late, {"B1": "Opava"}]
+
+
+def test_a_date_before_the_first_drop_can_be_judged_once_that_one_is_replaced(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "3", BOTH, day(3))
+    take_in(workplace, tmp_path / "1-again", {"B1": "Opava"}, day(1))
+
+    assert not judge_batches(day(0)).is_blocked
+    assert known_at(workplace, day(0)) == BOTH
+
+
 def test_an_exported_date_takes_another_drop_only_with_a_reason_or_as_late(
     workplace: Workplace, tmp_path: Path
 ) -> None:
@@ -161,7 +226,9 @@ def test_a_day_that_went_out_on_older_data_takes_its_own_drop_only_as_late(
     take_in(workplace, tmp_path / "1", BOTH, day(1))
     say_exported(workplace, day(2))
 
-    with pytest.raises(AlreadyExported, match="already exported without a drop of that date, and now there is one"):
+    with pytest.raises(
+        AlreadyExported, match="2026-03-03 is already exported without a drop of 2026-03-03, and now there is one"
+    ):
         take_in(workplace, tmp_path / "2", {"B1": "Cheb"}, day(2))
 
 
@@ -172,6 +239,41 @@ def test_a_late_drop_does_not_undo_a_newer_one(workplace: Workplace, tmp_path: P
 
     with pytest.raises(SourceError, match="would only repeat what is older"):
         take_in(workplace, tmp_path / "1-again", {"B1": "Cheb"}, day(1), is_late=True)
+
+
+def test_a_drop_that_would_change_a_later_day_that_went_out_on_older_data_needs_a_decision(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    say_exported(workplace, day(3))
+
+    with pytest.raises(AlreadyExported, match="2026-03-04 is already exported without a drop of 2026-03-03"):
+        take_in(workplace, tmp_path / "2", {"B1": "Cheb"}, day(2))
+    take_in(workplace, tmp_path / "2", {"B1": "Cheb"}, day(2), is_late=True)
+
+    assert [known_at(workplace, day(n)) for n in (2, 3, 4)] == [BOTH, BOTH, {"B1": "Cheb"}]
+
+
+def test_what_came_late_is_known_on_its_date_once_there_is_a_reason(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    say_exported(workplace, day(1))
+    take_in(workplace, tmp_path / "1-again", {"B1": "Cheb"}, day(1), is_late=True)
+
+    take_in(workplace, tmp_path / "1-again", {"B1": "Cheb"}, day(1), may_replace=True)
+
+    assert [known_at(workplace, day(n)) for n in (1, 2)] == [{"B1": "Cheb"}, {"B1": "Cheb"}]
+
+
+def test_a_drop_is_refused_whose_news_the_delta_after_it_would_lose(workplace: Workplace, tmp_path: Path) -> None:
+    take_in(workplace, tmp_path / "1", BOTH, day(1))
+    take_in(workplace, tmp_path / "3", {}, day(3), delta={"B1": "Cheb"})
+    with pytest.raises(SourceError, match="is a delta and tells changes without saying since when"):
+        take_in(workplace, tmp_path / "2", {"B1": "Brno", "B2": "Opava"}, day(2))
+    take_in(workplace, tmp_path / "5", {}, day(5), delta={"B1": "Opava"}, after=day(3))
+
+    take_in(workplace, tmp_path / "4", {"B1": "Brno", "B2": "Opava"}, day(4))
+
+    assert [known_at(workplace, day(n))["B2"] for n in (3, 4, 5)] == ["Brno", "Opava", "Brno"]
 
 
 def test_a_delta_adds_replaces_and_removes_by_key_and_leaves_the_rest(workplace: Workplace, tmp_path: Path) -> None:
@@ -213,7 +315,7 @@ def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_t
     """Against a plain model: the last drop whose date is not after D, else the first that ever came.
 
     Full drops come in any order and again; some are blocked by the gate, and what they were to replace holds again.
-    Deltas come for a newer date only, as a lender sends them.
+    Deltas come for a newer date only, as a lender sends them; what comes before one is refused, for it would be lost.
     """
     chance = random.Random(seed)  # noqa: S311
     model: dict[date, dict[str, str]] = {}
@@ -221,6 +323,7 @@ def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_t
     before_all_time: dict[str, str] = {}
     first: date | None = None
     is_settled = False
+    deltas: set[date] = set()
     for number in range(12):
         is_delta = bool(model) and chance.random() < 0.3
         as_of = max(model) + timedelta(days=1) if is_delta else day(chance.randrange(6))
@@ -233,12 +336,19 @@ def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_t
             borrowers = {key: city for key, city in borrowers.items() if delta.get(key, "") is not None}
         else:
             borrowers |= {"B0": "Brno"}
-        take_in(workplace, tmp_path / str(number), borrowers, as_of, delta=delta, is_blocked=is_blocked)
+        follows = max(model) if is_delta else None
+        if not is_delta and min((d for d in model if d > as_of), default=None) in deltas:
+            with pytest.raises(SourceError, match="is a delta and tells changes since"):
+                take_in(workplace, tmp_path / str(number), borrowers, as_of)
+            continue
+        take_in(workplace, tmp_path / str(number), borrowers, as_of, delta=delta, after=follows, is_blocked=is_blocked)
         if not is_blocked:
+            deltas = deltas | {as_of} if is_delta else deltas - {as_of}
             first = first or as_of
             # Delivered again with others on top of it, the first stays what the time before it is computed from.
             is_settled = is_settled or (
-                as_of == first and any(d > as_of and moment > accepted.get(as_of, -1) for d, moment in accepted.items())
+                as_of == first
+                and any(d != as_of and moment > accepted.get(as_of, -1) for d, moment in accepted.items())
             )
             if as_of == first and not is_settled:
                 before_all_time = borrowers
@@ -275,7 +385,7 @@ def test_what_a_replaced_drop_found_wrong_holds_nobody_on_its_date_any_more(
 
     take_in(workplace, tmp_path / "1", BOTH, day(1))
     bad(tmp_path / "2", day(2))
-    take_in(workplace, tmp_path / "3", {}, day(3), delta={"B1": "Cheb"}, after=day(2))
+    take_in(workplace, tmp_path / "3", {"B1": "Cheb", "B2": "Brno"}, day(3))
 
     take_in(workplace, tmp_path / "2-again", BOTH, day(2))
 
@@ -290,7 +400,7 @@ def test_a_blocked_replacement_in_the_middle_leaves_what_was_found_as_it_was(
     with workplace.connect() as connection:
         done = batches.extract(connection, sources.load_source("contract"), tmp_path / "2", day(2), run_id="test")
         batches.accept(connection, str(done["batch_id"]))
-    take_in(workplace, tmp_path / "3", {}, day(3), delta={"B1": "Cheb"}, after=day(2))
+    take_in(workplace, tmp_path / "3", {"B1": "Cheb", "B2": "Brno"}, day(3))
     before = workplace.rows("select opened_on, closed_on from quarantine.rows")
 
     take_in(workplace, tmp_path / "2-again", {"B1": "Opava", "B2": "Opava"}, day(2), is_blocked=True)

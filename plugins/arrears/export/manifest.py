@@ -35,6 +35,7 @@ with recursive used as (
         order by
             batches.source,
             batches.known_from > %(as_of)s,
+            case when batches.known_from > %(as_of)s then not batches.is_first end,
             case when batches.known_from > %(as_of)s then batches.known_from end,
             batches.known_from desc,
             batches.batch_date desc

@@ -222,23 +222,21 @@ def reject(connection: psycopg.Connection, batch_id: str) -> None:
     replaced = chain.batch(connection, batch.replaces_batch_id)
     if replaced.state != "superseded":
         return
-    if batch.base_batch_id == replaced.batch_id:  # its rows were never taken away
-        until = _next(chain.accepted(connection, replaced.source), replaced)
-        connection.execute(
-            "update quarantine.rows set closed_on = %s, closed_by = %s where batch_id = %s and closed_by = %s",
-            [until, f"delivered anew on {until}", replaced.batch_id, _superseded(replaced)],
-        )
+    is_beneath = batch.base_batch_id == replaced.batch_id  # its rows were never taken away
+    until = _next(chain.accepted(connection, replaced.source), replaced) if is_beneath else None
+    connection.execute(
+        "update quarantine.rows set closed_on = %s, closed_by = %s where batch_id = %s and closed_by = %s",
+        [until, f"delivered anew on {until}" if until else None, replaced.batch_id, _superseded(replaced)],
+    )
+    if not is_beneath:
+        accept(connection, replaced.batch_id)
+        return
+    if until is not None:
         connection.execute(
             "update quarantine.rows set opened_on = %s where batch_id = %s and opened_on = %s",
             [replaced.known_from, replaced.batch_id, until],
         )
-        _set_state(connection, replaced.batch_id, "accepted")
-    else:
-        connection.execute(
-            "update quarantine.rows set closed_on = null, closed_by = null where batch_id = %s and closed_by = %s",
-            [replaced.batch_id, _superseded(replaced)],
-        )
-        accept(connection, replaced.batch_id)
+    _set_state(connection, replaced.batch_id, "accepted")
 
 
 def abandon_loaded(connection: psycopg.Connection, source: str) -> None:
@@ -258,9 +256,9 @@ def _superseded(batch: Batch) -> str:
     return f"superseded {batch.batch_id}"
 
 
-def _next(known: Sequence[Batch], batch: Batch) -> date:
-    """From when the batch that stands on another one is known."""
-    return min(one.known_from for one in known if one.known_from > batch.known_from)
+def _next(known: Sequence[Batch], batch: Batch) -> date | None:
+    """From when the batch that stands on another one is known; None where only earlier ones do, on the first."""
+    return min((one.known_from for one in known if one.known_from > batch.known_from), default=None)
 
 
 def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
@@ -274,12 +272,14 @@ def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
     """
     known = chain.accepted(connection, batch.source)
     is_removed = chain.may_be_removed(known, batch)
+    until = None if is_removed else _next(known, batch)
     if is_removed:
         for table in contract().values():
             _remove(connection, batch, table)
         connection.execute(
             "update quarantine.rows set closed_on = null, closed_by = null where closed_by = %s", [batch.batch_id]
         )
+    if until is None:
         connection.execute(
             "update quarantine.rows set closed_on = opened_on, closed_by = %s"
             " where batch_id = %s and closed_on is null",
@@ -287,7 +287,6 @@ def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
         )
     else:
         # What it found wrong no longer holds on its own date; it does where the next batch still stands on it.
-        until = _next(known, batch)
         connection.execute(
             "update quarantine.rows set closed_on = opened_on, closed_by = %s where batch_id = %s and closed_on <= %s",
             [_superseded(batch), batch.batch_id, until],
@@ -302,6 +301,9 @@ def supersede(connection: psycopg.Connection, batch: Batch) -> bool:
 
 
 def _remove(connection: psycopg.Connection, batch: Batch, table: Table) -> None:
+    brought = sql.SQL("select exists (select 1 from raw.{} where _batch_id = %s)").format(sql.Identifier(table.name))
+    if connection.execute(brought, [batch.batch_id]).fetchone() == (False,):
+        return
     names: dict[str, sql.Composable] = {
         "table": sql.Identifier(table.name),
         "same": same_key(table, "head", "tail"),

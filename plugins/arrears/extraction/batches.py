@@ -5,7 +5,7 @@ is kept of it are the differences to that one; never from a clock or a sequence.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -67,8 +67,20 @@ def extract(
 
 def standing(connection: psycopg.Connection, source: Source, as_of: date) -> Standing:
     """How a source stands for a date: whether what is accepted of it suffices to run the day."""
-    known = chain.accepted(connection, source.name)
-    return _standing(source, known, as_of)
+    found = _standing(source, chain.accepted(connection, source.name), as_of)
+    rejected = chain.of_date(connection, source.name, as_of, "rejected")
+    if found.state == "missing" and rejected:
+        return replace(
+            found,
+            sentence=f"Source {source.name} has delivered for {as_of}, and the raw gate rejected it (batch"
+            f" {rejected[-1].batch_id}): have it delivered again.",
+        )
+    return found
+
+
+def are_waiting(connection: psycopg.Connection) -> bool:
+    """Whether any batch is loaded and not judged yet."""
+    return connection.execute("select 1 from ops.batches where state = 'loaded' limit 1").fetchone() is not None
 
 
 def is_reconstructed(known: Sequence[Batch], as_of: date) -> bool:
@@ -80,16 +92,23 @@ def _standing(source: Source, known: Sequence[Batch], as_of: date) -> Standing:
     if is_reconstructed(known, as_of):
         return Standing(
             "reconstructed",
-            f"{as_of} lies before the first delivery of source {source.name}, {known[0].batch_date}, and is computed"
-            f" from that one.",
+            f"{as_of} lies before the first delivery of source {source.name}, {chain.first(known).batch_date}, and is"
+            f" computed from that one.",
             delivery_calendar.last_due_on(source, as_of),
             0,
         )
     newest = max((one.batch_date for one in known if one.known_from <= as_of), default=None)
-    if source.engine == "postgres" and known and known[-1].known_from > as_of:
-        # A database tells of that date with the next reading: its rows say when they were changed.
-        newest = as_of
-    return delivery_calendar.verdict(source, as_of, newest)
+    found = delivery_calendar.verdict(source, as_of, newest)
+    if found.state == "missing" and source.engine == "postgres" and known and known[-1].known_from > as_of:
+        # A database does not show that date any more: who waits for it waits for ever.
+        after = next(one.batch_date for one in known if one.known_from > as_of)
+        return replace(
+            found,
+            state="missing_but_fresh_enough",
+            sentence=f"Source {source.name} was not read for {as_of}, and has been for {after}: the day is run on data"
+            f" of {newest}, and what changed since is known from {after} on.",
+        )
+    return found
 
 
 def _extract_drop(connection: psycopg.Connection, source: Source, request: Request) -> Counts:
@@ -107,12 +126,12 @@ def _extract_drop(connection: psycopg.Connection, source: Source, request: Reque
     known = chain.accepted(connection, source.name)
     content_sha256 = _content(source, content)
     for one in known:
-        if one.batch_date == request.as_of and one.content_sha256 == content_sha256:
+        # What was taken in late is not known on its date: with a reason it may be.
+        is_known_then = one.known_from == request.as_of or not request.may_replace
+        if one.batch_date == request.as_of and one.content_sha256 == content_sha256 and is_known_then:
             return _told(one)
-    # Another batch may have come before the first, late; the time before all time is not computed from that one.
-    is_of_first = bool(known) and known[0].is_first and known[0].content_sha256 == content_sha256
-    if is_reconstructed(known, request.as_of) and is_of_first:
-        return _told(known[0]) | {"state": "reconstructed"}
+    if is_reconstructed(known, request.as_of) and chain.first(known).content_sha256 == content_sha256:
+        return _told(chain.first(known)) | {"state": "reconstructed"}
     place, replaced = _make_place(connection, source, request, known, content)
     _need_what_it_follows(content, place, request.as_of)
     with open_reader(source, content, get_settings().home / "tmp") as reader:
@@ -132,8 +151,8 @@ def _told(batch: Batch) -> Counts:
 
 def _without_drop(source: Source, known: Sequence[Batch], request: Request, missing: NotDelivered) -> Counts:
     """What becomes of a date for which there is no drop."""
-    if is_reconstructed(known, request.as_of) and request.drop is None:
-        return _told(known[0]) | {"state": "reconstructed"}
+    if is_reconstructed(known, request.as_of):
+        return _told(chain.first(known)) | {"state": "reconstructed"}
     if source.deliveries is None:
         raise missing
     found = _standing(source, known, request.as_of)
@@ -148,10 +167,9 @@ def _make_place(
 ) -> tuple[Place, Batch | None]:
     """Where a drop belongs, after taking back what it replaces; gives the replaced batch too."""
     as_of = request.as_of
-    exported = connection.execute(
-        "select 1 from ops.exports where as_of_date = %s and state <> 'replaced'", [as_of]
-    ).fetchone()
-    if exported is not None and request.is_late:
+    place = chain.place(known, as_of)
+    exported = _exported(connection, as_of, place.until)
+    if exported and request.is_late:
         place = chain.late_place(connection, known, as_of)
         replaced = next((one for one in known if (one.batch_date, one.known_from) == (as_of, place.known_from)), None)
         if replaced is not None:
@@ -159,26 +177,63 @@ def _make_place(
             place = chain.place(chain.accepted(connection, source.name), place.known_from)
         return place, replaced
     replaced = next((one for one in known if (one.batch_date, one.known_from) == (as_of, as_of)), None)
-    if exported is not None and not request.may_replace:
-        _refuse_other_bytes(connection, as_of, replaced, content)
+    if exported and not request.may_replace:
+        may_be_late = not known or known[-1].batch_date <= as_of
+        _refuse_other_bytes(connection, as_of, exported[0], replaced, content, may_be_late=may_be_late)
+    _need_that_the_next_states_it(connection, place, as_of)
     if replaced is None:
-        return chain.place(known, as_of), None
+        return place, None
     is_removed = supersede(connection, replaced)
     place = chain.place(chain.accepted(connection, source.name), as_of)
-    if is_removed:
-        beneath = chain.beneath(connection, replaced)
-        return (place if beneath is None else Place(as_of, beneath, place.until)), replaced
+    beneath = chain.beneath(connection, replaced) if is_removed else replaced
+    if beneath is None:
+        return place, replaced
     if content.mode == "delta":
         raise SourceError(
-            f"{content.folder}: batch {replaced.batch_id} of {as_of} has later ones on top of it, and a delta cannot"
+            f"{content.folder}: batch {beneath.batch_id} of {as_of} has later ones on top of it, and a delta cannot"
             f" take its place: deliver {as_of} in full, or the corrections with the next date."
         )
-    return Place(place.known_from, replaced, place.until), replaced
+    return Place(as_of, beneath, place.next), replaced
 
 
-def _refuse_other_bytes(connection: psycopg.Connection, as_of: date, accepted: Batch | None, content: Drop) -> None:
+def _exported(connection: psycopg.Connection, first: date, until: date | None) -> list[date]:
+    """The dates that went out and that a drop of the first of them would change: those up to the next batch."""
+    rows = connection.execute(
+        "select distinct as_of_date from ops.exports"
+        " where state <> 'replaced' and as_of_date >= %(first)s"
+        " and (cast(%(until)s as date) is null or as_of_date < %(until)s) order by as_of_date",
+        {"first": first, "until": until},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _need_that_the_next_states_it(connection: psycopg.Connection, place: Place, as_of: date) -> None:
+    """A drop between others holds until the next: that one must not be a delta which builds on the date's own state."""
+    if place.next is None or (place.next.follows is not None and place.next.follows < as_of):
+        return
+    is_delta = connection.execute(
+        "select 1 from ops.batch_tables where batch_id = %s and is_delivered and mode = 'delta' limit 1",
+        [place.next.batch_id],
+    ).fetchone()
+    if is_delta is not None:
+        since = f"since {place.next.follows}" if place.next.follows else "without saying since when"
+        raise SourceError(
+            f"The drop of {as_of} comes before batch {place.next.batch_id}, which is a delta and tells changes {since}:"
+            f" what is new in this drop would be lost again on {place.until}; deliver it with the next date."
+        )
+
+
+def _refuse_other_bytes(
+    connection: psycopg.Connection,
+    as_of: date,
+    exported: date,
+    accepted: Batch | None,
+    content: Drop,
+    *,
+    may_be_late: bool,
+) -> None:
     if accepted is None:
-        told = "without a drop of that date, and now there is one"
+        told = f"without a drop of {as_of}, and now there is one"
     else:
         row = connection.execute("select files from ops.batches where batch_id = %s", [accepted.batch_id]).fetchone()
         assert row is not None
@@ -186,12 +241,13 @@ def _refuse_other_bytes(connection: psycopg.Connection, as_of: date, accepted: B
         now = content.hashes
         differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         told = (
-            f"from batch {accepted.batch_id}, and this drop is another one"
+            f"and this drop is another one than that of batch {accepted.batch_id}"
             f" (other bytes in {', '.join(differing) or 'the SELECTs of the source'})"
         )
+    late = ", or --late to have the drop known from the next date on" if may_be_late else ""
     raise AlreadyExported(
-        f"{as_of} is already exported {told}, so manifest.json would differ; nothing was changed: say --replace REASON"
-        f" to export the date again, or --late to have the drop known from the next date on."
+        f"{exported} is already exported {told}, so manifest.json would differ; nothing was changed: say --replace"
+        f" REASON to take the drop in and export the date again{late}."
     )
 
 
@@ -285,4 +341,4 @@ def _reading_sha256(source: Source, table: Table, drop: Drop) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["accept", "chain", "extract", "is_reconstructed", "reject", "standing", "supersede"]
+__all__ = ["accept", "are_waiting", "chain", "extract", "is_reconstructed", "reject", "standing", "supersede"]

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from arrears.errors import SourceError
+from arrears.extraction.delivery import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Batch:
     content_sha256: str
     base_batch_id: str | None
     replaces_batch_id: str | None
+    mode: Mode
+    follows: date | None
     read_until: datetime | None
     decided_at: datetime | None
 
@@ -38,17 +41,22 @@ class Place:
 
     known_from: date
     base: Batch | None
-    until: date | None = None
+    next: Batch | None = None
+
+    @property
+    def until(self) -> date | None:
+        """From when the next batch is known."""
+        return None if self.next is None else self.next.known_from
 
     @property
     def is_side_branch(self) -> bool:
         """Whether a later batch is known already."""
-        return self.until is not None
+        return self.next is not None
 
 
 COLUMNS = (
     "batch_id, source, batch_date, known_from, is_first, state, content_sha256, base_batch_id, replaces_batch_id,"
-    " read_until, decided_at"
+    " mode, follows, read_until, decided_at"
 )
 
 
@@ -95,7 +103,12 @@ def place(chain: Sequence[Batch], known_from: date) -> Place:
     before = [one for one in chain if one.known_from <= known_from]
     later = [one for one in chain if one.known_from > known_from]
     # Before the first batch its state is known too: it counts as delivered before all time.
-    return Place(known_from, before[-1] if before else chain[0], later[0].known_from if later else None)
+    return Place(known_from, before[-1] if before else first(chain), later[0] if later else None)
+
+
+def first(chain: Sequence[Batch]) -> Batch:
+    """The batch from which the time before all is computed; batches of earlier dates may have come since, late."""
+    return next((one for one in chain if one.is_first), chain[0])
 
 
 def late_place(connection: psycopg.Connection, chain: Sequence[Batch], batch_date: date) -> Place:
@@ -118,10 +131,13 @@ def late_place(connection: psycopg.Connection, chain: Sequence[Batch], batch_dat
 
 
 def may_be_removed(chain: Sequence[Batch], one: Batch) -> bool:
-    """Whether an accepted batch can be taken back without trace: nothing was accepted on top of it since."""
+    """Whether an accepted batch can be taken back without trace: nothing was accepted on top of it since.
+
+    On the first one, which is known before all time, stands whatever is of an earlier date too.
+    """
     assert one.decided_at is not None
     return not any(
-        other.known_from >= one.known_from
+        (one.is_first or other.known_from >= one.known_from)
         and other.batch_id != one.batch_id
         and other.decided_at is not None
         and other.decided_at > one.decided_at

@@ -59,6 +59,10 @@ class Delivery(Protocol):
         """Full, or only what changed since the delivery before."""
 
     @property
+    def after(self) -> date | None:
+        """Of a delta: the date of the delivery from which on it tells the changes, where it says so."""
+
+    @property
     def hashes(self) -> Mapping[str, str]:
         """SHA-256 by file; of a database by table, complete once all its tables are loaded."""
 

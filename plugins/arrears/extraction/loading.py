@@ -134,7 +134,8 @@ def _open_batch(
     connection.execute(
         "insert into ops.batches"
         " (batch_id, source, batch_date, known_from, mode, is_first, state, content_sha256, files, drop_path, run_id,"
-        " base_batch_id, replaces_batch_id) values (%s, %s, %s, %s, %s, %s, 'loaded', %s, %s, %s, %s, %s, %s)",
+        " base_batch_id, replaces_batch_id, follows)"
+        " values (%s, %s, %s, %s, %s, %s, 'loaded', %s, %s, %s, %s, %s, %s, %s)",
         [
             batch_id,
             source.name,
@@ -148,6 +149,7 @@ def _open_batch(
             batching.run_id,
             batching.base_id,
             batching.replaced_id,
+            delivery.after,
         ],
     )
 

@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from arrears.contract.servicing import Contract, Table
+from arrears.extraction.differences import key_json
 from arrears.gate.batches import Loaded
 from arrears.gate.checking import Found
 from arrears.gate.verdict import KEYS_KEPT, Result
@@ -190,15 +191,6 @@ where batches.batch_id = %(batch)s and findings.source = batches.source
 """
 # A late batch closes nothing of what was found since.
 EARLIER = sql.SQL("and (earlier.known_from, earlier.batch_date) <= (batches.known_from, batches.batch_date)")
-
-
-def key_json(table: Table, alias: str) -> sql.Composable:
-    """SQL of a row's key: its primary key's columns as text, and nothing else."""
-    pairs = sql.SQL(", ").join(
-        sql.SQL("{}, cast({} as text)").format(sql.Literal(column), sql.Identifier(alias, column))
-        for column in table.primary_key
-    )
-    return sql.SQL("jsonb_build_object({})").format(pairs)
 
 
 def _suite_sql(name: str) -> sql.Composable:

@@ -9,8 +9,9 @@ import psycopg
 from psycopg import sql
 
 from arrears.contract.servicing import Contract, Table
+from arrears.extraction.differences import key_json
 from arrears.gate.batches import Batch, Loaded
-from arrears.gate.quarantine import key_json, references_in_order
+from arrears.gate.quarantine import references_in_order
 
 # Only rows whose every finding may be mended by other rows; of accepted batches, for of others nothing became known.
 BRING = """

@@ -37,7 +37,7 @@ def connect(source: Source) -> psycopg.Connection:
             make_conninfo("", **(PATIENCE | given | {"client_encoding": "UTF8"})), autocommit=True
         )
     except psycopg.OperationalError as error:
-        answer = str(error).strip().splitlines()[-1]
+        answer = " ".join(str(error).split())  # the cause stands first, libpq's advice after it
         raise SourceUnreachable(
             f"Source {source.name}: the database {_place(given)} cannot be reached: {answer}"
         ) from None

@@ -69,6 +69,10 @@ class DatabaseDelivery:
         """A delta after the first reading, where there is a cursor."""
         return "full" if self._read_since is None else "delta"
 
+    @property
+    def after(self) -> None:
+        """Nothing: what it tells is told since the reading that it is compared with."""
+
     def tables(self) -> list[Table]:
         """The contract tables that have a SELECT, or in a contract-form database a table of that name.
 

@@ -70,7 +70,7 @@ def find_drop_folder(source: Source, drop: Path | None, as_of: date) -> Path:
     """
     root = drop or (source.folder / source.drop if source.drop is not None else None)
     if root is None:
-        raise SourceError(f"Source {source.name} names no drop folder: give one with --drop DIR.")
+        raise NotDelivered(f"Source {source.name} names no drop folder: give one with --drop DIR.")
     root = root.expanduser().absolute()
     try:
         if not root.is_dir():

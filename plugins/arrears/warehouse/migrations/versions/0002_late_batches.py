@@ -9,6 +9,7 @@ TABLES = """
 alter table ops.batches
     add column base_batch_id text references ops.batches,
     add column known_from date,
+    add column follows date,
     add column read_until timestamptz,
     add column read_until_is_seen boolean;
 
@@ -28,6 +29,7 @@ alter table ops.batches alter column known_from set not null;
 comment on column ops.batches.known_from is
 'Date from which the batch is known: its own, or a later one where it came after that date was exported (--late).';
 comment on column ops.batches.base_batch_id is 'The batch whose state it was compared with; null for the first.';
+comment on column ops.batches.follows is 'Of a delta: the date of the delivery from which on it tells the changes.';
 comment on column ops.batches.read_until is
 'Database source: where the next reading by cursor begins, on the source''s clock.';
 comment on column ops.batches.read_until_is_seen is
