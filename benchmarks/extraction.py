@@ -121,6 +121,7 @@ def write_drops(folder: Path, loans: int) -> None:
 
     session = duckdb.connect()
     session.execute("set preserve_insertion_order = false")
+    session.execute("set enable_progress_bar = false")
     for name, query in TABLES.items():
         for drop in DROPS:
             (folder / drop).mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ Late = Annotated[
     bool,
     typer.Option(
         "--late",
-        help="The drop of an exported date is taken in as late: known from the first date not exported.",
+        help="The drop of an exported date is known from the first date not exported; no effect on a date that is not.",
     ),
 ]
 # Of a step's results: what is no count and too long for a column.
@@ -167,7 +167,7 @@ def _print_findings(found: Any) -> None:
     if found.buckets:
         console.print(table)
     else:  # loan_delinquency keeps the latest date only
-        console.print(f"{found.as_of_date}: a later date was run before; accounts by bucket are kept of the latest.")
+        console.print(f"{found.as_of_date}: no table of buckets, which the marts keep of the latest date only.")
     queues = Table(title="Queues", title_justify="left")
     for heading in ("recipient", "accounts", f"expected net, {found.reporting_currency}"):
         queues.add_column(heading, justify="left" if heading == "recipient" else "right")
@@ -269,7 +269,13 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
             soft_wrap=True,
         )
     if found.held_back_loans:
-        console.print(f"Loans held back: {found.held_back_loans}; `{_command()} explain LOAN_ID` says why of each.")
+        shown = ", ".join(found.held_back_loan_ids[:10])
+        more = ", …; --json has all" if found.held_back_loans > 10 else ""
+        console.print(
+            f"Loans held back: {found.held_back_loans} ({shown}{more});"
+            f" `{_command()} explain LOAN_ID` says why of each.",
+            soft_wrap=True,
+        )
     for reason in found.held_back_reasons:
         console.print(f"quarantined: {reason}", markup=False, soft_wrap=True)
     if found.slowest_models:

@@ -20,7 +20,7 @@ Verdict = Literal["ok", "off", "wrong"]
 NEEDED_FOR = {
     "agencies": "placing accounts outside: without it the internal teams of the seed take all",
     "agency_contracts": "placing accounts with agencies and law firms",
-    "agency_contract_terms": "placing accounts with agencies and law firms",
+    "agency_contract_terms": "prices of agencies by the age of a debt (their contracts' own commission holds)",
     "agency_conflicts": "keeping an agency from borrowers that it has a conflict with",
     "contact_preferences": "keeping to the channels that a borrower wants",
     "agency_licences": "placing accounts with agencies and law firms",

@@ -57,6 +57,7 @@ class Status:
     steps: list[StepState]
     failures: list[Failure]
     held_back_loans: int
+    held_back_loan_ids: list[str]
     held_back_reasons: list[str]
     export: str | None
     slowest_models: list[tuple[str, float]]
@@ -117,12 +118,14 @@ def status(as_of: date | None = None) -> Status:
             " order by seconds desc, model limit 5",
             [as_of, as_of],
         ).fetchall()
+        held_back = _held_back(connection, as_of)
         return Status(
             as_of,
-            [standing.sentence for standing in _standings(connection, as_of)],
+            [standing.sentence for standing in _standings(connection, as_of)] + _taken_in_late(connection, as_of),
             steps,
             [Failure(*row) for row in failures],
-            _held_back(connection, as_of),
+            len(held_back),
+            held_back,
             _held_back_reasons(connection, as_of),
             str(exported[0]) if exported else None,
             [(str(name), float(seconds)) for name, seconds in models],
@@ -131,7 +134,7 @@ def status(as_of: date | None = None) -> Status:
 
 def nothing_yet() -> Status:
     """The status of a home in which nothing was run."""
-    return Status(None, [], [StepState(step, None, "waiting") for step in STEPS], [], 0, [], None, [])
+    return Status(None, [], [StepState(step, None, "waiting") for step in STEPS], [], 0, [], [], None, [])
 
 
 def _standings(connection: psycopg.Connection, as_of: date) -> list[Standing]:
@@ -151,18 +154,32 @@ def _held_back_reasons(connection: psycopg.Connection, as_of: date) -> list[str]
     return [str(row[0]) for row in rows]
 
 
-def _held_back(connection: psycopg.Connection, as_of: date) -> int:
-    row = connection.execute(
+def _held_back(connection: psycopg.Connection, as_of: date) -> list[str]:
+    """The loans held back on a date, by id."""
+    rows = connection.execute(
         "with open as (select loan_id, borrower_id from quarantine.rows"
         " where opened_on <= %(date)s and (closed_on is null or closed_on > %(date)s))"
-        " select count(*) from (select loan_id from open where loan_id is not null"
+        " select loan_id from open where loan_id is not null"
         " union select loans.loan_id from versions.loans inner join open on loans.borrower_id = open.borrower_id"
         " where open.loan_id is null and loans._known_from <= %(date)s"
-        " and (loans._known_to is null or loans._known_to > %(date)s)) as held",
+        " and (loans._known_to is null or loans._known_to > %(date)s) order by loan_id",
         {"date": as_of},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
+def _taken_in_late(connection: psycopg.Connection, as_of: date) -> list[str]:
+    """Drops of a date that left its export as it is."""
+    rows = connection.execute(
+        "select source, batch_id, known_from from ops.batches"
+        " where batch_date = %s and known_from > batch_date and state = 'accepted' order by source, known_from",
+        [as_of],
+    ).fetchall()
+    return [
+        f"Batch {batch_id} of source {source} came late: {as_of} stays as it went out, and what it brought is known"
+        f" from {known_from} on."
+        for source, batch_id, known_from in rows
+    ]
 
 
 def findings(as_of: date) -> Findings:
@@ -195,8 +212,9 @@ def findings(as_of: date) -> Findings:
             gate[0],
             gate[1],
             gate[2],
-            _held_back(connection, as_of),
-            [one.sentence for one in _standings(connection, as_of) if one.state in TO_BE_WARNED_OF],
+            len(_held_back(connection, as_of)),
+            [one.sentence for one in _standings(connection, as_of) if one.state in TO_BE_WARNED_OF]
+            + _taken_in_late(connection, as_of),
             kept(connection, "reporting_currency") or "",
             str(settings.exports / as_of.isoformat()),
             str(settings.data_docs / "index.html"),

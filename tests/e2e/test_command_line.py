@@ -52,6 +52,7 @@ def test_a_range_of_dates_is_run_in_order_and_exported(home: Home) -> None:
     assert sum(file["rows"] for name, file in manifest["files"].items() if name.endswith(".csv")) == 2
 
 
+@pytest.mark.slow
 def test_the_same_range_again_is_the_same_bytes(home: Home) -> None:
     before = bytes_below(home.exports)
 

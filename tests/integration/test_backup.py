@@ -300,6 +300,7 @@ def test_other_exports_are_never_mixed_with_restored_ones(taken: Path, elsewhere
     assert _databases(server) == []
 
 
+@pytest.mark.slow
 def test_an_empty_warehouse_gives_way_unless_somebody_is_connected(
     taken: Path, elsewhere: Workplace, server: Server
 ) -> None:

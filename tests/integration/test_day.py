@@ -178,6 +178,7 @@ def test_too_many_broken_rows_block_the_export_and_leave_the_last_one(
     )
 
 
+@pytest.mark.slow
 def test_a_blocked_date_goes_out_once_it_is_mended(workplace: Workplace, drop: Callable[..., Path]) -> None:
     broken = [a_repayment("T1", "L1"), *(a_repayment(f"X{n}", "L1", amount="none") for n in range(30))]
     with pytest.raises(GateBlocked):
@@ -350,6 +351,7 @@ def test_a_kill_between_switch_and_its_record_is_recorded_by_the_next_run(
     assert workplace.rows("select revision, state from ops.exports") == [(1, "done")]
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_is_recorded_by_the_next_days_run_too(
     workplace: Workplace, drop: Callable[..., Path]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from arrears import summary
 from arrears.errors import AlreadyExported, SourceError
 from arrears.extraction import batches, sources
 from arrears.gate import judge_batches
@@ -214,6 +215,8 @@ def test_an_exported_date_takes_another_drop_only_with_a_reason_or_as_late(
 
     assert known_at(workplace, day(2)) == BOTH
     assert known_at(workplace, day(3)) == {"B1": "Cheb", "B2": "Brno"}
+    (told,) = summary.status(day(2)).deliveries
+    assert "came late: 2026-03-03 stays as it went out, and what it brought is known from 2026-03-04 on." in told
     assert workplace.rows("select known_from from ops.batches where batch_date = %s order by 1", day(2)) == [
         (day(2),),
         (day(3),),
@@ -308,7 +311,7 @@ def test_a_batch_that_was_compared_with_another_state_is_not_accepted(
         batches.accept(connection, str(loaded["batch_id"]))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *[pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12)]])
 def test_what_is_known_on_a_date_is_the_newest_drop_up_to_it_in_whatever_order_they_came(
     workplace: Workplace, tmp_path: Path, seed: int
 ) -> None:
