@@ -7,8 +7,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& command -v $$name && break; done)
 BIN := .venv/bin
-# Each worker has a PostgreSQL and homes of its own; tests that share a state stay together (tests/conftest.py).
-IN_PARALLEL ?= -n 2 --dist loadgroup
+# Each worker has a PostgreSQL and homes of its own; a file's tests stay together, because they share a home.
+IN_PARALLEL ?= -n 2 --dist loadfile
 SOURCE ?= berka
 AS_OF ?= 1998-12-31
 

@@ -24,17 +24,6 @@ TEMPLATE = "arrears_template"
 DATABASE = "arrears_test"
 
 
-# Their tests share what the first of them made: a home with several days, services, a warehouse full of rows.
-TOGETHER = ("tests/e2e/", "tests/defects/", "tests/oracle/", "tests/integration/test_backup.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps a file's tests in one worker where they share a state; all others go wherever a worker is free."""
-    for item in items:
-        if item.nodeid.startswith(TOGETHER):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 def url(server: Server, user: str, database: str) -> str:
     """A URL through the server's socket."""
     return f"postgresql://{user}@/{database}?host={quote(str(server.socket_folder), safe='')}&port={server.port}"
