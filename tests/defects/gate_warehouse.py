@@ -14,7 +14,7 @@ from arrears.gate import Verdict, judge_batches
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.clean_portfolio import Drop, write_drop
+from tests.defects.clean_portfolio import Drop, clean_drop, write_drop
 
 
 def add_source(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, key_prefix: str | None = None) -> None:
@@ -77,3 +77,12 @@ class GateWarehouse:
     def state(self, batch_id: str) -> str:
         """The state of a batch."""
         return str(self.rows("select state from ops.batches where batch_id = %s", batch_id)[0][0])
+
+
+def with_first_drop(folder: Path) -> GateWarehouse:
+    """A warehouse in which the clean portfolio's first drop is accepted."""
+    delivered = GateWarehouse(folder)
+    first = delivered.deliver(clean_drop(), FIRST)
+    with connect() as connection:
+        batches.accept(connection, first)
+    return delivered

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from arrears import gate
-from arrears.extraction import batches
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
 from tests.defects.catalogue import row_of, set_in_first, set_value
 from tests.defects.clean_portfolio import Row, clean_drop
-from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse
+from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, with_first_drop
 
 FOURTH = date(2026, 4, 3)
 A_DELTA = {"mode": "delta"}
@@ -23,11 +22,7 @@ A_DELTA = {"mode": "delta"}
 def warehouse(workplace: Workplace, tmp_path: Path) -> GateWarehouse:
     """The clean portfolio's first drop is accepted."""
     del workplace
-    delivered = GateWarehouse(tmp_path)
-    first = delivered.deliver(clean_drop(), FIRST)
-    with connect() as connection:
-        batches.accept(connection, first)
-    return delivered
+    return with_first_drop(tmp_path)
 
 
 def loan(loan_id: str, **changes: Any) -> Row:

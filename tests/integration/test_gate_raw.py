@@ -11,25 +11,20 @@ import pytest
 from arrears import gate
 from arrears.contract.servicing import contract
 from arrears.errors import GateBlocked
-from arrears.extraction import batches
 from arrears.gate import checking, thresholds
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
 from tests.defects.catalogue import row_of, set_in_first, set_value
 from tests.defects.clean_portfolio import GONE, Drop, clean_drop
-from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse
+from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, with_first_drop
 
 
 @pytest.fixture
 def warehouse(workplace: Workplace, tmp_path: Path) -> GateWarehouse:
     """The clean portfolio's first drop is accepted."""
     del workplace
-    delivered = GateWarehouse(tmp_path)
-    first = delivered.deliver(clean_drop(), FIRST)
-    with connect() as connection:
-        batches.accept(connection, first)
-    return delivered
+    return with_first_drop(tmp_path)
 
 
 def a_drop_with_an_unknown_product() -> Drop:

@@ -19,7 +19,6 @@ from arrears.extraction.acceptance import abandon_loaded, accept, reject, supers
 from arrears.extraction.chain import Batch, Place
 from arrears.extraction.delivery_calendar import Standing
 from arrears.extraction.drops.folders import Drop, find_drop_folder, open_drop
-from arrears.extraction.drops.reading import open_reader
 from arrears.extraction.loading import Counts
 from arrears.extraction.sources import Source
 from arrears.settings import get_settings
@@ -134,6 +133,8 @@ def _extract_drop(connection: psycopg.Connection, source: Source, request: Reque
         return _told(chain.first(known)) | {"state": "reconstructed"}
     place, replaced = _make_place(connection, source, request, known, content)
     _need_what_it_follows(content, place, request.as_of)
+    from arrears.extraction.drops.reading import open_reader  # DuckDB and Arrow: not for who only asks how a day stands
+
     with open_reader(source, content, get_settings().home / "tmp") as reader:
         return loading.load(
             connection,

@@ -52,6 +52,15 @@ def key_json(table: Table, alias: str) -> sql.Composable:
     return sql.SQL("jsonb_build_object({})").format(pairs)
 
 
+def _booked_on(table: Table, known_at: str, alias: str) -> sql.Composable:
+    """SQL of the business date on which the lender's system learned of a row; null where it does not say."""
+    value = sql.Identifier(alias, known_at)
+    if table.column(known_at).data_type != "timestamptz":
+        return value
+    zone = sql.Literal(get_settings().business_time_zone)
+    return sql.SQL("cast({} at time zone {} as date)").format(value, zone)
+
+
 def known_on(table: Table, known: Known) -> sql.Composable:
     """SQL of the date from which a row is known (INTERFACE §3); aliases `rows` and, but for a first batch, `current`.
 
@@ -63,10 +72,7 @@ def known_on(table: Table, known: Known) -> sql.Composable:
         sql.Literal(BEFORE_ALL_TIME if known.is_first else known.known_from) + sql.SQL("::date")
     ]
     if table.known_at is not None:
-        known_at: sql.Composable = sql.Identifier("rows", table.known_at)
-        if table.column(table.known_at).data_type == "timestamptz":
-            known_at = sql.SQL("cast({} at time zone {} as date)").format(known_at, zone)
-        dates.append(known_at)
+        dates.append(_booked_on(table, table.known_at, "rows"))
     if not known.is_first:
         dates.append(sql.SQL("cast(rows._cursor_at at time zone {} as date)").format(zone))
         dates.append(sql.SQL("current._known_from"))
@@ -251,12 +257,8 @@ def _missing(connection: psycopg.Connection, known: Known, table: Table, loaded:
         )
     if loaded.complete_from is not None and table.known_at is not None:
         # Known from its booking; without one from the batch that brought it.
-        known_at: sql.Composable = sql.Identifier("current", table.known_at)
-        if table.column(table.known_at).data_type == "timestamptz":
-            zone = sql.Literal(get_settings().business_time_zone)
-            known_at = sql.SQL("cast({} at time zone {} as date)").format(known_at, zone)
         condition += sql.SQL(" and coalesce({}, current._known_from) >= {}").format(
-            known_at, sql.Literal(loaded.complete_from)
+            _booked_on(table, table.known_at, "current"), sql.Literal(loaded.complete_from)
         )
     return _tombstones(connection, known, table, condition)
 

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from arrears.contract.servicing import Contract, Table
-from arrears.extraction.differences import key_json
+from arrears.extraction.differences import key_json, same_key
 from arrears.gate.batches import Batch, Loaded
 from arrears.gate.quarantine import references_in_order
 
@@ -136,8 +136,8 @@ def _bring(connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: 
         "batches": sql.Literal(loaded.batch_ids),
         "known_from": sql.Literal(batch.known_from) + sql.SQL("::date"),
         "key": key_json(table, "rows"),
-        "same_again": _same(table, "again"),
-        "same_other": _same(table, "other"),
+        "same_again": same_key(table, "again", "rows"),
+        "same_other": same_key(table, "other", "rows"),
     }
     ways = [sql.SQL(KEY_IS_FREE).format(**given)]
     for one, column, parent in references_in_order(tables):
@@ -168,10 +168,3 @@ def _bring(connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: 
 
 def _rules_on(column: str) -> list[str]:
     return ["reversal-known"] if column == "reverses_transaction_id" else []
-
-
-def _same(table: Table, other: str) -> sql.Composable:
-    return sql.SQL(" and ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(other, name), sql.Identifier("rows", name))
-        for name in table.primary_key
-    )

@@ -124,3 +124,12 @@ def _comments(connection: psycopg.Connection, table: Table) -> None:
                 sql.Identifier(schema, table.name), sql.Literal(text + table.grain)
             )
         )
+
+
+def create_load_table(connection: psycopg.Connection, table: Table, more: Iterable[tuple[str, str]] = ()) -> None:
+    """Makes `load.TABLE` anew, empty, with what an engine needs beside the contract's columns and LOAD_COLUMNS."""
+    columns = [(column.name, column.data_type) for column in table.columns] + [*LOAD_COLUMNS, *more]
+    name = sql.Identifier("load", table.name)
+    connection.execute(sql.SQL("drop table if exists {}").format(name))
+    definitions = sql.SQL(", ").join(sql.SQL("{} " + kind).format(sql.Identifier(column)) for column, kind in columns)
+    connection.execute(sql.SQL("create unlogged table {} ({})").format(name, definitions))

@@ -21,7 +21,7 @@ from arrears.extraction.database.cursor import Bound, next_bound
 from arrears.extraction.database.query import Shape
 from arrears.extraction.delivery import KEYS, Loaded, Mode, Unreadable
 from arrears.extraction.sources import Source
-from arrears.warehouse.contract_tables import LOAD_COLUMNS
+from arrears.warehouse.contract_tables import create_load_table
 
 MOST_UNREADABLE = 100_000
 BLOCK_BYTES = 256 * 1024
@@ -349,10 +349,7 @@ def weakness(source: Source) -> str | None:
 
 
 def _create_load_table(connection: psycopg.Connection, table: Table, label: str) -> None:
-    columns = [(column.name, column.data_type) for column in table.columns] + [*LOAD_COLUMNS, ("_fault", "text")]
+    create_load_table(connection, table, more=[("_fault", "text")])
     name = sql.Identifier("load", table.name)
-    connection.execute(sql.SQL("drop table if exists {}").format(name))
-    definitions = sql.SQL(", ").join(sql.SQL("{} " + kind).format(sql.Identifier(column)) for column, kind in columns)
-    connection.execute(sql.SQL("create unlogged table {} ({})").format(name, definitions))
     # The same for every row: not worth sending.
     connection.execute(sql.SQL("alter table {} alter column _file set default {}").format(name, sql.Literal(label)))

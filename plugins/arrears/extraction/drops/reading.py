@@ -41,7 +41,7 @@ from arrears.extraction.drops.formats import (
 from arrears.extraction.drops.row_checks import DELETED, Rules, checked
 from arrears.extraction.drops.whole_files import DropFile, blank_lines, lines_at
 from arrears.extraction.sources import Source
-from arrears.warehouse.contract_tables import LOAD_COLUMNS
+from arrears.warehouse.contract_tables import create_load_table
 
 ROWS_A_BATCH = 50_000
 HOUSEKEEPING = ("_row_hash", "_file", "_line")
@@ -171,7 +171,7 @@ class DropDelivery:
         control: Control,
     ) -> int:
         """Copies what passes the checks, keeps the rest; gives the count of line breaks inside values, where asked."""
-        _create_load_table(connection, table)
+        create_load_table(connection, table)
         target = sql.SQL("copy load.{} ({}) from stdin (format csv)").format(
             sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, names))
         )
@@ -411,14 +411,6 @@ def open_reader(source: Source, drop: Drop, scratch: Path) -> Iterator[DropDeliv
                 raise SourceError(f"{drop.folder}: {_first_line(error)}") from error
         finally:
             session.close()
-
-
-def _create_load_table(connection: psycopg.Connection, table: Table) -> None:
-    columns = [(column.name, column.data_type) for column in table.columns] + list(LOAD_COLUMNS)
-    name = sql.Identifier("load", table.name)
-    connection.execute(sql.SQL("drop table if exists {}").format(name))
-    definitions = sql.SQL(", ").join(sql.SQL("{} " + kind).format(sql.Identifier(column)) for column, kind in columns)
-    connection.execute(sql.SQL("create unlogged table {} ({})").format(name, definitions))
 
 
 def _as_csv(batch: pa.RecordBatch) -> bytes:
