@@ -162,6 +162,7 @@ def step_at_work(run_id: str, as_of: date, owner_kind: OwnerKind) -> Iterator[No
             yield
         finally:
             session.execute("update ops.run_lock set seen_at = clock_timestamp() where run_id = %s", [run_id])
+            _give_step_lock_back(session)
 
 
 @contextmanager
@@ -177,4 +178,12 @@ def no_run_meanwhile(doing: str) -> Iterator[None]:
         if not is_free or (now is not None and now.is_alive and not now.is_this_process):
             who = f"The run {now.run_id} for {now.as_of_date}" if now is not None else "Another command"
             raise WarehouseBusy(f"{who} holds the warehouse: wait for it, or stop it, before {doing}.")
-        yield
+        try:
+            yield
+        finally:
+            _give_step_lock_back(session)
+
+
+def _give_step_lock_back(session: psycopg.Connection) -> None:
+    """By name: the server notices a closed session a moment later, and the next step may come before that."""
+    session.execute("select pg_advisory_unlock(%s)", [STEP_LOCK])
