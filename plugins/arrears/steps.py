@@ -29,7 +29,7 @@ from arrears.errors import (
 from arrears.extraction import batches, sources
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
-from arrears.transform import dbt, publishing
+from arrears.transform import dbt, kept as kept_models, publishing
 from arrears.warehouse import run_lock
 from arrears.warehouse.bootstrap import keep, kept
 from arrears.warehouse.connections import connect
@@ -180,7 +180,12 @@ def build_marts(day: Day, step_run_id: int) -> dict[str, Any]:
         _keep_reporting_currency(connection)
         _refresh_holidays(connection, day.as_of)
     dbt.prepare()
-    return _built(step_run_id, dbt.build("marts", day.as_of))
+    with connect() as connection:
+        reason = kept_models.why_anew(connection)
+    if reason is not None:
+        log.info("as_of=%s delinquency is built from nothing: %s", day.as_of, reason)
+    counts = _built(step_run_id, dbt.build("marts", day.as_of, anew=reason is not None))
+    return counts | ({"built_from_nothing": reason} if reason else {})
 
 
 def gate_marts(day: Day, step_run_id: int) -> dict[str, Any]:

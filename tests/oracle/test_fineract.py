@@ -421,10 +421,11 @@ class Made:
                     """
                     select loan_id, sum(claim_amount - principal_amount) as amount
                     from working.int_delinquency__claims_raised
-                    where due_on > %s
+                    inner join working.int_delinquency__epochs using (loan_id, epoch_from)
+                    where due_on > %(day)s and epoch_from <= %(day)s and epoch_until > %(day)s
                     group by loan_id
                     """,
-                    [D],
+                    {"day": D},
                 )
             }
             self._stated = {

@@ -57,13 +57,19 @@ def manifest() -> Mapping[str, Any]:
     return document
 
 
-def build(selector: str, as_of: date) -> list[NodeRun]:
+def build(selector: str, as_of: date, *, anew: bool = False) -> list[NodeRun]:
     """Builds and tests a selector's models for a date.
+
+    Args:
+        selector: a name in selectors.yml.
+        as_of: the date.
+        anew: build the kept models from nothing, not from what was kept for another date.
 
     Raises:
         TransformError: a model or a data test failed; names the first.
     """
-    return invoke(["build", "--selector", selector, "--exclude-resource-type", "unit_test"], as_of)
+    refresh = ["--full-refresh"] if anew else []
+    return invoke(["build", "--selector", selector, "--exclude-resource-type", "unit_test", *refresh], as_of)
 
 
 def invoke(arguments: Sequence[str], as_of: date) -> list[NodeRun]:
@@ -159,7 +165,8 @@ def _session(as_of: date) -> Iterator[None]:
     with connect() as connection:
         currency = kept(connection, "reporting_currency") or ""
     # What dbt builds can be built again: it need not wait for the disk. Publishing does.
-    options = {"synchronous_commit": "off"} | ({"arrears.reporting_currency": currency} if currency else {})
+    options = {"synchronous_commit": "off", "arrears.project": project_sha256()}
+    options |= {"arrears.reporting_currency": currency} if currency else {}
     given = libpq_environment(as_of, options=options)
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)

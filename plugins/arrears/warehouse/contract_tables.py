@@ -39,7 +39,7 @@ LOAD_COLUMNS = (
     ("_cursor_at", "timestamptz"),
 )
 
-_SCHEMA_VERSION = "4"  # of this module: part of the fingerprint
+_SCHEMA_VERSION = "5"  # of this module: part of the fingerprint
 
 
 def _fingerprint() -> str:
@@ -111,6 +111,22 @@ def _indexes(connection: psycopg.Connection, table: Table) -> None:
                 "create index if not exists {} on versions.{} (reverses_transaction_id)"
                 " where reverses_transaction_id is not null"
             ).format(sql.Identifier(f"{table.name}_reversed"), sql.Identifier(table.name))
+        )
+    _indexes_for_touched_loans(connection, table)
+
+
+def _indexes_for_touched_loans(connection: psycopg.Connection, table: Table) -> None:
+    """What the kept models look up: a loan's open rows, and which rows became known in a span of dates."""
+    wanted = {"split": ("_known_from", "_split_by is not null")}
+    if "loan_id" in table.column_names and table.primary_key[0] != "loan_id":
+        wanted["of_loan"] = ("loan_id", "_known_to is null")
+    if table.known_at is not None:
+        wanted["known"] = ("_known_from", "true")
+    for name, (column, condition) in wanted.items():
+        connection.execute(
+            sql.SQL("create index if not exists {} on versions.{} ({}) where " + condition).format(
+                sql.Identifier(f"{table.name}_{name}"), sql.Identifier(table.name), sql.Identifier(column)
+            )
         )
 
 

@@ -1,9 +1,13 @@
-{# What the lender may ask for: instalments of the version in force (coming ones too), charges, chargebacks. The
-   order in which they are paid is due_on, claim_kind_rank, claim_number, claim_key (bytewise). #}
+{# What the lender may ask for, epoch by epoch: instalments of the version in force (coming ones too), charges,
+   chargebacks. The order in which they are paid is due_on, claim_kind_rank, claim_number, claim_key (bytewise). #}
 {{ config(materialized='view', access='protected') }}
 
-with loans as not materialized (
-    select * from {{ ref('int_delinquency__loans_selected') }}
+with loans as (
+    select * from {{ ref('int_delinquency__loans_in_hand') }}
+),
+
+epochs as (
+    select * from {{ ref('int_delinquency__epochs') }}
 ),
 
 instalments as (
@@ -18,11 +22,10 @@ bookings as (
     select * from {{ ref('int_delinquency__bookings_valid') }}
 ),
 
-{# Revolving: a statement's row becomes effective on the day it is billed, so later rows of a version are not known
-   yet. #}
 from_instalments as (
     select
-        instalments.loan_id,
+        epochs.loan_id,
+        epochs.epoch_from,
         'instalment' as claim_kind,
         1 as claim_kind_rank,
         instalments.instalment_number as claim_number,
@@ -33,51 +36,64 @@ from_instalments as (
         instalments.interest_amount,
         instalments.fee_amount,
         instalments.penalty_amount
-    from instalments
-    inner join loans
+    from epochs
+    inner join loans on epochs.loan_id = loans.loan_id
+    inner join instalments
         on
-            instalments.loan_id = loans.loan_id
-            and instalments.schedule_version = loans.schedule_version
-    where instalments.effective_on <= {{ as_of_date() }}
+            epochs.loan_id = instalments.loan_id
+            and epochs.schedule_version = instalments.schedule_version
+    where
+        instalments.effective_on <= epochs.epoch_from
+        or (
+            loans.is_revolving
+            and not loans.is_drawn_in_parts
+            and instalments.effective_on <= instalments.due_on
+        )
 ),
 
 {# Waived on or before its due date a charge never becomes a claim; waived later, what is unpaid of it lapses that
    day. #}
 from_charges as (
     select
-        charges.loan_id,
+        epochs.loan_id,
+        epochs.epoch_from,
         'charge' as claim_kind,
         2 as claim_kind_rank,
         0 as claim_number,
         charges.charge_id as claim_key,
         charges.due_on,
-        case when charges.waived_on <= {{ as_of_date() }} then charges.waived_on end as lapses_on,
+        charges.waived_on as lapses_on,
         cast(0 as numeric(20, 4)) as principal_amount,
         cast(0 as numeric(20, 4)) as interest_amount,
         case when charges.kind = 'fee' then charges.amount else 0 end as fee_amount,
         case when charges.kind = 'penalty' then charges.amount else 0 end as penalty_amount
-    from charges
-    inner join loans on charges.loan_id = loans.loan_id
+    from epochs
+    inner join charges on epochs.loan_id = charges.loan_id
     where
         (charges.waived_on is null or charges.waived_on > charges.due_on)
-        and (loans.replayed_from is null or charges.due_on >= loans.replayed_from)
+        and (epochs.replayed_from is null or charges.due_on >= epochs.replayed_from)
 ),
 
 from_chargebacks as (
     select
-        loan_id,
+        epochs.loan_id,
+        epochs.epoch_from,
         'chargeback' as claim_kind,
         3 as claim_kind_rank,
         0 as claim_number,
-        transaction_id as claim_key,
-        effective_on as due_on,
+        bookings.transaction_id as claim_key,
+        bookings.effective_on as due_on,
         cast(null as date) as lapses_on,
-        case when coalesce(component, 'principal') = 'principal' then amount else 0 end as principal_amount,
-        case when component = 'interest' then amount else 0 end as interest_amount,
-        case when component = 'fee' then amount else 0 end as fee_amount,
-        case when component = 'penalty' then amount else 0 end as penalty_amount
-    from bookings
-    where kind = 'chargeback' and is_replayed
+        case when coalesce(bookings.component, 'principal') = 'principal' then bookings.amount else 0 end
+            as principal_amount,
+        case when bookings.component = 'interest' then bookings.amount else 0 end as interest_amount,
+        case when bookings.component = 'fee' then bookings.amount else 0 end as fee_amount,
+        case when bookings.component = 'penalty' then bookings.amount else 0 end as penalty_amount
+    from epochs
+    inner join bookings on epochs.loan_id = bookings.loan_id
+    where
+        bookings.kind = 'chargeback'
+        and (epochs.replayed_from is null or bookings.effective_on >= epochs.replayed_from)
 ),
 
 all_claims as (
@@ -95,6 +111,7 @@ final as (
         claim_kind_rank,
         claim_number,
         claim_key collate "C" as claim_key,
+        epoch_from,
         due_on,
         lapses_on,
         cast(principal_amount as numeric(20, 4)) as principal_amount,

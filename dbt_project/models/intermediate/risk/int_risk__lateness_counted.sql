@@ -1,7 +1,5 @@
-{# Times late: instalments of the last twelve months that were not fully paid at the end of their due date. Whether
-   one was follows from what had come due and been credited by then, day by day; all before the twelve months is one
-   opening sum, so that only a year is sorted. Revolving: credit beyond what is due pays no later statement, hence
-   the lowest net so far, which needs the whole past. A waiver counts as a credit here, a refund takes one back. #}
+{# Times late: instalments of the last twelve months that were not fully paid at the end of their due date, read off the
+   stacked claims and credits of the version in force. A loan that is replayed was late where anything due was unpaid. #}
 with loans as not materialized (
     select
         *,
@@ -9,97 +7,86 @@ with loans as not materialized (
     from {{ ref('int_delinquency__loans_positioned') }}
 ),
 
-claims as (
-    select * from {{ ref('int_delinquency__claims_raised') }}
+stacked as (
+    select * from {{ ref('int_delinquency__loans_stacked') }}
 ),
 
-bookings as (
-    select * from {{ ref('int_delinquency__bookings_valid') }}
+replayed as (
+    select * from {{ ref('int_delinquency__days_replayed') }}
 ),
 
-events as (
+in_force as (
     select
-        claims.loan_id,
-        case
-            when loans.is_revolving then claims.due_on else greatest(claims.due_on, loans.year_starts_after)
-        end as event_on,
-        case
-            when claims.claim_kind = 'instalment' and claims.due_on > loans.year_starts_after then 1 else 0
-        end as instalment_count,
-        claims.claim_amount as due_amount,
-        case when claims.claim_kind <> 'instalment' then claims.claim_amount else 0 end as due_after_instalments_amount,
-        0 as credited_amount
-    from claims
-    inner join loans on claims.loan_id = loans.loan_id
-    where claims.due_on < {{ as_of_date() }} and claims.lapses_on is null
-    union all
+        loans.loan_id,
+        loans.tolerance_amount,
+        loans.year_starts_after,
+        stacked.epoch_from,
+        stacked.is_replayed,
+        stacked.due_ons,
+        stacked.due_amounts,
+        stacked.instalment_counts,
+        stacked.credited_ons,
+        stacked.used_amounts
+    from loans
+    inner join stacked
+        on
+            loans.loan_id = stacked.loan_id
+            and {{ as_of_date() }} >= stacked.epoch_from
+            and {{ as_of_date() }} < stacked.epoch_until
+),
+
+from_sums as (
     select
-        bookings.loan_id,
-        case
-            when loans.is_revolving then bookings.effective_on
-            else greatest(bookings.effective_on, loans.year_starts_after)
-        end as event_on,
-        0 as instalment_count,
-        0 as due_amount,
-        0 as due_after_instalments_amount,
-        case when bookings.kind = 'refund' then -bookings.amount else bookings.amount end as credited_amount
-    from bookings
-    inner join loans on bookings.loan_id = loans.loan_id
+        in_force.loan_id,
+        count(*) as times_late
+    from in_force
+    cross join lateral unnest(in_force.due_ons, in_force.due_amounts, in_force.instalment_counts)
+        with ordinality as claims (due_on, due_amount, instalment_count, position)
     where
-        bookings.is_replayed
-        and bookings.effective_on < {{ as_of_date() }}
-        and (bookings.is_credit or bookings.kind in ('waiver', 'refund'))
+        not in_force.is_replayed
+        and claims.due_on > in_force.year_starts_after
+        and claims.due_on < {{ as_of_date() }}
+        and claims.instalment_count > coalesce(in_force.instalment_counts[claims.position - 1], 0)
+        and claims.due_amount
+        - coalesce(in_force.used_amounts[width_bucket(claims.due_on, in_force.credited_ons)], 0)
+        > in_force.tolerance_amount
+    group by in_force.loan_id
 ),
 
-days as (
+from_replay as (
     select
-        loan_id,
-        event_on,
-        sum(instalment_count) as instalment_count,
-        sum(due_amount - credited_amount) as net_amount,
-        sum(due_after_instalments_amount) as due_after_instalments_amount
-    from events
-    group by loan_id, event_on
+        in_force.loan_id,
+        count(*) as times_late
+    from in_force
+    cross join lateral unnest(in_force.due_ons, in_force.instalment_counts)
+        with ordinality as claims (due_on, instalment_count, position)
+    inner join replayed
+        on
+            in_force.loan_id = replayed.loan_id
+            and in_force.epoch_from = replayed.epoch_from
+            and greatest(claims.due_on, in_force.epoch_from) >= replayed.state_on
+            and greatest(claims.due_on, in_force.epoch_from) < replayed.state_until
+    where
+        in_force.is_replayed
+        and claims.due_on > in_force.year_starts_after
+        and claims.due_on < {{ as_of_date() }}
+        and claims.instalment_count > coalesce(in_force.instalment_counts[claims.position - 1], 0)
+        and replayed.unpaid_principal_amount + replayed.unpaid_other_amount > in_force.tolerance_amount
+    group by in_force.loan_id
 ),
 
-running as (
-    select
-        loan_id,
-        event_on,
-        instalment_count,
-        due_after_instalments_amount,
-        sum(net_amount) over (partition by loan_id order by event_on) as net_amount
-    from days
-),
-
-with_lowest as (
-    select
-        loan_id,
-        event_on,
-        instalment_count,
-        due_after_instalments_amount,
-        net_amount,
-        least(min(net_amount) over (partition by loan_id order by event_on), 0) as lowest_net_amount
-    from running
+counted as (
+    select * from from_sums
+    union all
+    select * from from_replay
 ),
 
 final as (
     select
-        with_lowest.loan_id,
-        cast(
-            coalesce(
-                sum(with_lowest.instalment_count) filter (
-                    where
-                    with_lowest.net_amount
-                    - case when loans.is_revolving then with_lowest.lowest_net_amount else 0 end
-                    - with_lowest.due_after_instalments_amount
-                    > loans.tolerance_amount
-                ), 0
-            ) as integer
-        ) as times_late
-    from with_lowest
-    inner join loans on with_lowest.loan_id = loans.loan_id
-    group by with_lowest.loan_id
+        loans.loan_id,
+        cast(coalesce(counted.times_late, 0) as integer) as times_late
+    from loans
+    left join counted on loans.loan_id = counted.loan_id
 )
 
 select * from final

@@ -1,0 +1,61 @@
+{#- Kept models stay from one day to the next and are computed again for the loans that were touched. Each writes, in the
+    transaction that changes it, for which date, after which change of a batch and by which project it was built; where
+    one has no such mark, every loan counts as touched. -#}
+{%- macro kept_models() -%}
+{{ return([
+    'int_delinquency__loans_stacked', 'int_delinquency__days_replayed', 'loan_delinquency_history',
+    'int_delinquency__month_ends', 'int_delinquency__loans_stated',
+]) }}
+{%- endmacro -%}
+
+{#- Whether the kept models are there and not built anew: then what feeds them holds the loans that were touched alone. -#}
+{%- macro is_partial() -%}
+{{ return(
+    execute and not flags.FULL_REFRESH
+    and adapter.get_relation(this.database, this.schema, 'int_delinquency__loans_stacked') is not none
+) }}
+{%- endmacro -%}
+
+{%- macro mark_kept() -%}
+insert into ops.kept_models (model, as_of_date, change_number, project)
+select
+    '{{ this.identifier }}',
+    cast(current_setting('arrears.as_of_date') as date),
+    (select coalesce(max(change_number), 0) from ops.batch_changes),
+    coalesce(current_setting('arrears.project', true), '')
+on conflict (model) do update set
+    as_of_date = excluded.as_of_date,
+    change_number = excluded.change_number,
+    project = excluded.project,
+    built_at = now()
+{%- endmacro -%}
+
+{#- Takes out what a kept model says of the loans that are touched; the model puts them back. -#}
+{%- macro take_touched_out(condition='true') -%}
+{%- set touched = ref('int_delinquency__loans_touched') -%}
+{%- if is_incremental() and not flags.EMPTY -%}
+delete from {{ this }} as kept
+using {{ touched }} as touched
+where kept.loan_id = touched.loan_id and {{ condition }}
+{%- else -%}
+select 1
+{%- endif -%}
+{%- endmacro -%}
+
+{#- The date for which the month ends were kept; the model is named here, because it reads its own mark. -#}
+{%- macro kept_until() -%}
+(
+        select marks.as_of_date
+        from ops.kept_models as marks
+        where marks.model = '{{ this.identifier }}'
+    )
+{%- endmacro -%}
+
+{#- Month ends after D are none: D may be an earlier day than the one that was kept. -#}
+{%- macro take_month_ends_out() -%}
+{%- if is_incremental() -%}
+delete from {{ this }} where month_end_on > {{ as_of_date() }}
+{%- else -%}
+select 1
+{%- endif -%}
+{%- endmacro -%}

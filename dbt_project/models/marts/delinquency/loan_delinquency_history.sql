@@ -1,0 +1,254 @@
+{# Every day of every loan's life, as known at D, in stretches on which its oldest unpaid claim and its arrears stay the
+   same. They can change on the days alone that the loan's rows name, so those days are looked at, each by itself, and
+   neighbours that agree are one stretch. Of a touched loan only what follows changed_from is computed again, onto the
+   stretch that was open then. #}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='delete+insert',
+        unique_key=['loan_id', 'valid_from'],
+        on_schema_change='fail',
+        pre_hook="{{ take_touched_out('kept.valid_from >= touched.changed_from') }}",
+        post_hook="{{ mark_kept() }}",
+    )
+}}
+
+with loans as (
+    {{ latest_known(source('servicing', 'loans')) }}
+),
+
+touched as (
+    select * from {{ ref('int_delinquency__loans_touched') }}
+),
+
+batches as (
+    select * from {{ source('ops', 'batches') }}
+),
+
+stacked as (
+    select * from {{ ref('int_delinquency__loans_stacked') }}
+),
+
+replayed as (
+    select * from {{ ref('int_delinquency__days_replayed') }}
+),
+
+{# What lies before the first delivery of a source was never told to anybody on its day. #}
+first_deliveries as (
+    select
+        source,
+        min(batch_date) as delivered_from
+    from batches
+    where state = 'accepted'
+    group by source
+),
+
+loans_followed as (
+    select
+        loans.loan_id,
+        loans.currency,
+        loans.tolerance_amount,
+        loans.disbursed_on,
+        {{ "greatest(loans.disbursed_on, touched.changed_from)" if is_incremental() else "loans.disbursed_on" }}
+            as computed_from,
+        case when loans.status in ('closed', 'sold') then loans.status_on - 1 end as ends_on,
+        least(
+            case when loans.status in ('closed', 'sold') then loans.status_on - 1 end, {{ as_of_date() }}
+        ) as computed_to,
+        first_deliveries.delivered_from
+    from loans
+    left join first_deliveries on loans._source = first_deliveries.source
+    {% if is_incremental() %}
+    inner join touched on loans.loan_id = touched.loan_id
+    {% endif %}
+),
+
+{# Days that agree with the one before are dropped epoch by epoch, so that what is left can be sorted as a whole. #}
+of_stacked as (
+    select
+        loans_followed.loan_id,
+        changes.changed_on,
+        changes.oldest_unpaid_due_on,
+        changes.arrears_amount,
+        changes.outstanding_principal_amount,
+        changes.outstanding_amount
+    from loans_followed
+    inner join stacked on loans_followed.loan_id = stacked.loan_id
+    cross join lateral (
+        select
+            evaluated.*,
+            row_number() over (order by evaluated.changed_on) = 1
+            or (evaluated.oldest_unpaid_due_on, evaluated.arrears_amount) is distinct from (
+                lag(evaluated.oldest_unpaid_due_on) over (order by evaluated.changed_on),
+                lag(evaluated.arrears_amount) over (order by evaluated.changed_on)
+            ) as is_changed
+        from (
+            select
+                days.changed_on,
+                case
+                    when {{ arrears_amount() }} > loans_followed.tolerance_amount then {{ oldest_unpaid_due_on() }}
+                end as oldest_unpaid_due_on,
+                {{ arrears_amount() }} as arrears_amount,
+                case
+                    when not stacked.is_revolving
+                        then
+                            {{ coming_principal_amount('days.changed_on') }}
+                            + {{ unpaid_principal_amount() }}
+                            - {{ undrawn_amount('days.changed_on') }}
+                end as outstanding_principal_amount,
+                case
+                    when not stacked.is_revolving
+                        then
+                            {{ coming_principal_amount('days.changed_on') }}
+                            + {{ unpaid_amount() }}
+                            - {{ undrawn_amount('days.changed_on') }}
+                end as outstanding_amount
+            from (
+                select greatest(stacked.epoch_from, loans_followed.computed_from) as changed_on
+                union
+                select due.due_on + 1 as changed_on
+                from unnest(stacked.due_ons) as due (due_on)
+                where
+                    due.due_on >= greatest(stacked.epoch_from, loans_followed.computed_from)
+                    and due.due_on < least(stacked.epoch_until - 1, loans_followed.computed_to)
+                union
+                select credited.credited_on as changed_on
+                from unnest(stacked.credited_ons) as credited (credited_on)
+                where
+                    credited.credited_on > greatest(stacked.epoch_from, loans_followed.computed_from)
+                    and credited.credited_on <= least(stacked.epoch_until - 1, loans_followed.computed_to)
+            ) as days
+            {{ state_on('days.changed_on') }}
+        ) as evaluated
+    ) as changes
+    where
+        not stacked.is_replayed
+        and stacked.epoch_from <= loans_followed.computed_to
+        and stacked.epoch_until > loans_followed.computed_from
+        and loans_followed.computed_from <= loans_followed.computed_to
+        and changes.is_changed
+),
+
+of_replayed as (
+    select
+        loans_followed.loan_id,
+        greatest(replayed.state_on, loans_followed.computed_from) as changed_on,
+        replayed.arrears_principal_amount
+        + replayed.arrears_interest_amount
+        + replayed.arrears_fee_amount
+        + replayed.arrears_penalty_amount as arrears_amount,
+        replayed.oldest_unpaid_due_on,
+        loans_followed.tolerance_amount,
+        case
+            when not stacked.is_revolving
+                then
+                    {{ coming_principal_amount('replayed.state_on') }}
+                    + replayed.unpaid_principal_amount
+                    - {{ undrawn_amount('replayed.state_on') }}
+        end as outstanding_principal_amount,
+        replayed.unpaid_other_amount
+    from loans_followed
+    inner join replayed on loans_followed.loan_id = replayed.loan_id
+    inner join stacked
+        on
+            replayed.loan_id = stacked.loan_id
+            and replayed.epoch_from = stacked.epoch_from
+    cross join lateral (
+        select coalesce(width_bucket(replayed.state_on, stacked.due_ons), 0) as due_count
+    ) as counted
+    where
+        replayed.state_on <= loans_followed.computed_to
+        and replayed.state_until > loans_followed.computed_from
+        and loans_followed.computed_from <= loans_followed.computed_to
+),
+
+{% if is_incremental() %}
+{# The stretch that was open before a loan was touched. #}
+open_before as (
+    select distinct on (kept.loan_id) kept.*
+    from {{ this }} as kept
+    inner join touched on kept.loan_id = touched.loan_id
+    where kept.valid_from < touched.changed_from
+    order by kept.loan_id asc, kept.valid_from desc
+),
+{% endif %}
+
+all_changes as (
+    select
+        loan_id,
+        changed_on,
+        oldest_unpaid_due_on,
+        arrears_amount,
+        outstanding_principal_amount,
+        outstanding_amount
+    from of_stacked
+    union all
+    select
+        loan_id,
+        changed_on,
+        case when arrears_amount > tolerance_amount then oldest_unpaid_due_on end as oldest_unpaid_due_on,
+        arrears_amount,
+        outstanding_principal_amount,
+        outstanding_principal_amount + unpaid_other_amount as outstanding_amount
+    from of_replayed
+    {% if is_incremental() %}
+    union all
+    select
+        loan_id,
+        valid_from as changed_on,
+        oldest_unpaid_due_on,
+        arrears_amount,
+        outstanding_principal_amount,
+        outstanding_amount
+    from open_before
+    {% endif %}
+),
+
+with_previous as (
+    select
+        loan_id,
+        changed_on,
+        oldest_unpaid_due_on,
+        arrears_amount,
+        outstanding_principal_amount,
+        outstanding_amount,
+        lag(changed_on) over loan_days is null
+        or (oldest_unpaid_due_on, arrears_amount) is distinct from (
+            lag(oldest_unpaid_due_on) over loan_days, lag(arrears_amount) over loan_days
+        ) as is_changed
+    from all_changes
+    window loan_days as (partition by loan_id order by changed_on)
+),
+
+stretches as (
+    select
+        loan_id,
+        changed_on as valid_from,
+        lead(changed_on) over (partition by loan_id order by changed_on) - 1 as valid_to,
+        oldest_unpaid_due_on,
+        arrears_amount,
+        outstanding_principal_amount,
+        outstanding_amount
+    from with_previous
+    where is_changed
+),
+
+final as (
+    select
+        stretches.loan_id,
+        upper(loans_followed.currency) as currency,
+        stretches.valid_from,
+        coalesce(
+            stretches.valid_to,
+            case when loans_followed.ends_on < {{ as_of_date() }} then loans_followed.ends_on end
+        ) as valid_to,
+        stretches.oldest_unpaid_due_on,
+        cast(stretches.arrears_amount as numeric(20, 4)) as arrears_amount,
+        cast(stretches.outstanding_principal_amount as numeric(20, 4)) as outstanding_principal_amount,
+        cast(stretches.outstanding_amount as numeric(20, 4)) as outstanding_amount,
+        coalesce(stretches.valid_from < loans_followed.delivered_from, false) as is_reconstructed
+    from stretches
+    inner join loans_followed on stretches.loan_id = loans_followed.loan_id
+)
+
+select * from final
