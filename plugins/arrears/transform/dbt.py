@@ -132,7 +132,7 @@ def prepare() -> bool:
     Raises:
         TransformError: dbt failed.
     """
-    from arrears.transform import publishing
+    from arrears.transform import as_known, publishing
 
     with connect() as connection:
         if is_prepared(connection):
@@ -143,6 +143,7 @@ def prepare() -> bool:
         publishing.make_marts(connection, manifest())
     invoke(["seed", "--full-refresh"], any_date)
     invoke(["run", "--selector", "quality"], any_date)
+    as_known.create_functions()
     with connect() as connection:
         connection.execute(
             "insert into ops.portfolio (setting, value) values (%s, %s)"

@@ -1,7 +1,8 @@
 """Marts: their tables follow dbt's enforced contracts, their rows come from the working schema in one transaction.
 
 BI never sees a half-built or ungated day. A mart's `config.meta.keeps` says what publishing does with the rows of D:
-`latest` takes them if D is the latest date; `days`, `changes` and `all` replace the rows of D and keep the rest.
+`latest` takes them if D is the latest date; `days`, `changes` and `all` replace the rows of D and keep the rest, by the
+column that `config.meta.day` names (`as_of_date`, where it names none).
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ class Mart:
     columns: Mapping[str, Mapping[str, Any]]
     primary_key: tuple[str, ...]
     readers: tuple[str, ...]
+    day: str | None
 
     @property
     def table(self) -> sql.Identifier:
@@ -54,6 +56,7 @@ def marts(manifest: Mapping[str, Any]) -> Iterator[Mart]:
             description=node["description"],
             columns=node["columns"],
             primary_key=_primary_key(node),
+            day=meta.get("day", "as_of_date" if meta["keeps"] in ("days", "changes") else None),
             readers=tuple(meta.get("readers", ("arrears_bi", "arrears_collector", "arrears_audit"))),
         )
 
@@ -117,8 +120,10 @@ def publish(connection: psycopg.Connection, manifest: Mapping[str, Any], as_of: 
             if not is_latest:
                 continue
             connection.execute(sql.SQL("delete from {}").format(mart.table))
-        elif mart.keeps in ("days", "changes"):
-            connection.execute(sql.SQL("delete from {} where as_of_date = %s").format(mart.table), [as_of])
+        elif mart.day is not None:
+            connection.execute(
+                sql.SQL("delete from {} where {} = %s").format(mart.table, sql.Identifier(mart.day)), [as_of]
+            )
         else:
             same = sql.SQL(" and ").join(
                 sql.SQL("kept.{0} = built.{0}").format(sql.Identifier(name)) for name in mart.primary_key

@@ -14,9 +14,9 @@ findings as (
         reason
     from {{ source('quarantine', 'rows') }}
     where
-        opened_on <= {{ as_of_date() }}
-        and (closed_on is null or closed_on > {{ as_of_date() }})
-        and (opened_on < {{ as_of_date() }} or stage in ('extract', 'raw'))
+        opened_on <= {{ known_on() }}
+        and (closed_on is null or closed_on > {{ known_on() }})
+        and (opened_on < {{ known_on() }} or stage in ('extract', 'raw'))
 ),
 
 reasons as (

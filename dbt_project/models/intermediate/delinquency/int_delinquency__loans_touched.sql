@@ -59,59 +59,34 @@ batches_between as (
 
 changed as (
     {% for table in ['loans', 'instalments', 'charges', 'transactions'] %}
-    {% set raw, versions = source('raw', table), source('servicing', table) %}
     {% set key = {'charges': 'charge_id', 'transactions': 'transaction_id'}.get(table) %}
-    {% set what = 'kind, effective_on' if table == 'transactions' else "'" ~ table ~ "' as kind, cast(null as date) as effective_on" %}
     {{ 'union all' if not loop.first }}
-    select
-        loan_id,
-        {{ what }}
-    from {{ raw }}
-    where
-        (select kept.is_whole from kept)
-        and loan_id is not null
-        and _batch_id in (select batches_between.batch_id from batches_between)
+    {{ changed_rows(
+        table, '(select kept.from_on from kept)', '(select kept.to_on from kept)', 'batches_between',
+        '(select kept.is_whole from kept)'
+    ) }}
     union all
     select
         loan_id,
-        {{ what }}
-    from {{ versions }}
-    where
-        (select kept.is_whole from kept)
-        and _known_to > (select kept.from_on from kept)
-        and _known_to <= (select kept.to_on from kept)
-    union all
-    select
-        loan_id,
-        {{ what }}
-    from {{ versions }}
+        {{ changed_row(table) }}
+    from {{ source('servicing', table) }}
     where
         (select kept.is_whole from kept)
         and _known_to >= (select min(batches_changed.known_from) from batches_changed)
         and _closed_by in (select batches_changed.batch_id from batches_changed)
-    union all
-    select
-        loan_id,
-        {{ what }}
-    from {{ versions }}
-    where
-        (select kept.is_whole from kept)
-        and _known_from > (select kept.from_on from kept)
-        and _known_from <= (select kept.to_on from kept)
-        {{ 'and _split_by is not null' if table != 'transactions' }}
     {% if key %}
     {# A deletion holds the key alone; what it closes is told by _closed_by, what it no longer closes stands open. #}
     union all
     select
         loan_id,
-        {{ what }}
-    from {{ versions }}
+        {{ changed_row(table) }}
+    from {{ source('servicing', table) }}
     where
         (select kept.is_whole from kept)
         and _known_to is null
         and {{ key }} in (
             select {{ key }}
-            from {{ raw }}
+            from {{ source('raw', table) }}
             where _is_deleted and _batch_id in (select batches_changed.batch_id from batches_changed)
         )
     {% endif %}
@@ -123,7 +98,7 @@ touched as (
         loan_id,
         true as has_changed_rows,
         case
-            when kind in ('repayment', 'recovery', 'credit_note', 'disbursement', 'write_off') then effective_on
+            when kind in ('repayment', 'recovery', 'credit_note', 'disbursement', 'write_off') then bears_from
             else cast('-infinity' as date)
         end as changed_from
     from changed

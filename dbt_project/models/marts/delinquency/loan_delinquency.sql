@@ -1,75 +1,41 @@
 with loans as (
-    select * from {{ ref('int_delinquency__loans_positioned') }}
-),
-
-pauses as (
-    select * from {{ ref('int_delinquency__pauses_counted') }}
-),
-
-restructured as (
-    select * from {{ ref('int_delinquency__loans_restructured') }}
-),
-
-held_back as (
-    select * from {{ ref('int_delinquency__loans_held_back') }}
-),
-
-buckets as (
-    select * from {{ ref('delinquency_buckets') }}
-),
-
-counted as (
-    select
-        loans.*,
-        restructured.restructured_since_on,
-        held_back.held_back_reason,
-        coalesce(pauses.is_paused, false) as is_paused,
-        coalesce(pauses.days_paused, 0) as days_paused,
-        greatest(loans.days_past_due - coalesce(pauses.days_paused, 0) - loans.grace_days, 0) as days_delinquent
-    from loans
-    left join pauses on loans.loan_id = pauses.loan_id
-    left join restructured on loans.loan_id = restructured.loan_id
-    left join held_back on loans.loan_id = held_back.loan_id
+    select * from {{ ref('int_delinquency__loans_described') }}
 ),
 
 final as (
     select
-        {{ as_of_date() }} as as_of_date,
-        counted.loan_id,
-        counted.borrower_id,
-        counted.currency,
-        counted.days_past_due,
-        counted.days_delinquent,
-        buckets.bucket,
-        counted.oldest_unpaid_due_on,
-        cast(counted.instalments_past_due as integer) as instalments_past_due,
-        cast(counted.arrears_amount as numeric(20, 4)) as arrears_amount,
-        cast(counted.arrears_principal_amount as numeric(20, 4)) as arrears_principal_amount,
-        cast(counted.arrears_interest_amount as numeric(20, 4)) as arrears_interest_amount,
-        cast(counted.arrears_fee_amount as numeric(20, 4)) as arrears_fee_amount,
-        cast(counted.arrears_penalty_amount as numeric(20, 4)) as arrears_penalty_amount,
-        cast(counted.outstanding_principal_amount as numeric(20, 4)) as outstanding_principal_amount,
-        cast(counted.outstanding_amount as numeric(20, 4)) as outstanding_amount,
-        cast(counted.credit_amount as numeric(20, 4)) as credit_amount,
-        cast(counted.undrawn_amount as numeric(20, 4)) as undrawn_amount,
-        counted.last_payment_on,
-        counted.is_paused,
-        counted.held_back_reason,
-        counted.product,
-        counted.governing_law,
-        counted.exposure_class,
-        counted.status,
-        counted.schedule_version,
-        buckets.bucket_rank,
-        counted.disbursed_on,
-        counted.restructured_since_on,
-        counted.restructured_since_on is not null as is_restructured,
-        counted.days_paused
-    from counted
-    left join buckets
-        on
-            counted.days_delinquent >= buckets.days_from
-            and (buckets.days_to is null or counted.days_delinquent <= buckets.days_to)
+        as_of_date,
+        loan_id,
+        borrower_id,
+        currency,
+        days_past_due,
+        days_delinquent,
+        bucket,
+        oldest_unpaid_due_on,
+        instalments_past_due,
+        arrears_amount,
+        arrears_principal_amount,
+        arrears_interest_amount,
+        arrears_fee_amount,
+        arrears_penalty_amount,
+        outstanding_principal_amount,
+        outstanding_amount,
+        credit_amount,
+        undrawn_amount,
+        last_payment_on,
+        is_paused,
+        held_back_reason,
+        product,
+        governing_law,
+        exposure_class,
+        status,
+        schedule_version,
+        bucket_rank,
+        disbursed_on,
+        restructured_since_on,
+        is_restructured,
+        days_paused
+    from loans
 )
 
 select * from final
