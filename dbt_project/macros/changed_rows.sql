@@ -38,5 +38,6 @@ select
             'instalments': 'effective_on',
             'charges': 'due_on',
             'forbearances': 'starts_on',
+            'servicer_balances': 'balance_on',
         }.get(table, 'cast(null as date)') }} as bears_from
 {%- endmacro -%}

@@ -10,10 +10,15 @@
 
 {#- Whether the kept models are there and not built anew: then what feeds them holds the loans that were touched alone. -#}
 {%- macro is_partial() -%}
-{{ return(
-    execute and not flags.FULL_REFRESH
-    and adapter.get_relation(this.database, this.schema, 'int_delinquency__loans_stacked') is not none
-) }}
+{{ return(execute and not flags.FULL_REFRESH and kept_relation('int_delinquency__loans_stacked') is not none) }}
+{%- endmacro -%}
+
+{#- A kept model as it stands, read by a model that it depends on; none where it was never built. -#}
+{%- macro kept_relation(name) -%}
+{%- if execute -%}
+{{ return(adapter.get_relation(this.database, this.schema, name)) }}
+{%- endif -%}
+{{ return(none) }}
 {%- endmacro -%}
 
 {%- macro mark_kept() -%}
@@ -58,4 +63,21 @@ delete from {{ this }} where month_end_on > {{ as_of_date() }}
 {%- else -%}
 select 1
 {%- endif -%}
+{%- endmacro -%}
+
+{#- Remembers, until the marts are published, which loans were computed again; an empty loan_id stands for all. -#}
+{%- macro note_unpublished() -%}
+insert into ops.unpublished_loans (loan_id, changed_from)
+select
+    loan_id,
+    changed_from
+from {{ this }}
+{%- if not is_partial() %}
+union all
+select
+    '',
+    cast('-infinity' as date)
+{%- endif %}
+on conflict (loan_id) do update set
+    changed_from = least(ops.unpublished_loans.changed_from, excluded.changed_from)
 {%- endmacro -%}

@@ -29,7 +29,8 @@ from arrears.errors import (
 from arrears.extraction import batches, sources
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
-from arrears.transform import dbt, kept as kept_models, publishing
+from arrears.transform import dbt, publishing
+from arrears.transform import kept as kept_models
 from arrears.warehouse import run_lock
 from arrears.warehouse.bootstrap import keep, kept
 from arrears.warehouse.connections import connect

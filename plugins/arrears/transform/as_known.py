@@ -29,7 +29,9 @@ def create_functions() -> None:
     Raises:
         TransformError: dbt cannot compile the models.
     """
-    dbt.invoke(["compile", "--log-level", "none", "--full-refresh", "--select", f"+{STATE}", f"+{HISTORY}"], date(1, 1, 1))
+    dbt.invoke(
+        ["compile", "--log-level", "none", "--full-refresh", "--select", f"+{STATE}", f"+{HISTORY}"], date(1, 1, 1)
+    )
     manifest = dbt.manifest()
     with connect() as connection:
         _create_loan_delinquency_at(connection, manifest)
@@ -88,7 +90,7 @@ def _with(manifest: Mapping[str, Any], name: str, only: Mapping[str, str] | None
         for other in models:
             code = code.replace(str(other["relation_name"]), f'"{other["name"]}"')
         if only and node["name"] in only:
-            code = f"select * from (\n{code}\n) as every_row where {only[node['name']]}"
+            code = "\n".join(("select * from (", code, ") as every_row where", only[node["name"]]))
         clauses.append(f'"{node["name"]}" as (\n{code}\n)')
     return "with " + ",\n\n".join(clauses)
 

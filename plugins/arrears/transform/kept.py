@@ -17,7 +17,7 @@ def why_anew(connection: psycopg.Connection) -> str | None:
         for node in dbt.manifest()["nodes"].values()
         if node["resource_type"] == "model" and node["config"]["materialized"] == "incremental"
     )
-    marks = dict(connection.execute("select model, project from ops.kept_models").fetchall())
+    marks: dict[str, str] = dict(connection.execute("select model, project from ops.kept_models").fetchall())
     missing = [model for model in models if not _stands(connection, model)]
     if len(missing) == len(models):
         return "nothing was kept"

@@ -2,7 +2,9 @@
 
 BI never sees a half-built or ungated day. A mart's `config.meta.keeps` says what publishing does with the rows of D:
 `latest` takes them if D is the latest date; `days`, `changes` and `all` replace the rows of D and keep the rest, by the
-column that `config.meta.day` names (`as_of_date`, where it names none).
+column that `config.meta.day` names (`as_of_date`, where it names none). A mart that follows every loan through its life
+names in `config.meta.life` the column with the last day that a row tells of: of the loans computed again since the last
+publishing its rows are replaced, from the day on which they may read otherwise.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,6 +32,7 @@ class Mart:
     primary_key: tuple[str, ...]
     readers: tuple[str, ...]
     day: str | None
+    life: str | None
 
     @property
     def table(self) -> sql.Identifier:
@@ -57,6 +60,7 @@ def marts(manifest: Mapping[str, Any]) -> Iterator[Mart]:
             columns=node["columns"],
             primary_key=_primary_key(node),
             day=meta.get("day", "as_of_date" if meta["keeps"] in ("days", "changes") else None),
+            life=meta.get("life"),
             readers=tuple(meta.get("readers", ("arrears_bi", "arrears_collector", "arrears_audit"))),
         )
 
@@ -113,11 +117,17 @@ def publish(connection: psycopg.Connection, manifest: Mapping[str, Any], as_of: 
         Rows published, by mart; a mart of the latest date is left out when D is not the latest.
     """
     row = connection.execute("select max(as_of_date) from ops.published_days").fetchone()
-    is_latest = row is None or row[0] is None or row[0] <= as_of
+    latest: date | None = row[0] if row else None
+    is_latest = latest is None or latest <= as_of
+    row = connection.execute("select exists (select 1 from ops.unpublished_loans where loan_id = '')").fetchone()
+    is_built_anew = latest is None or row == (True,)
     counts = {}
     for mart in marts(manifest):
-        if mart.keeps == "latest":
+        if mart.keeps == "latest" or mart.life is not None:
             if not is_latest:
+                continue
+            if mart.life is not None and not is_built_anew and not _is_empty(connection, mart):
+                counts[mart.name] = _replace_lives(connection, mart, latest)
                 continue
             connection.execute(sql.SQL("delete from {}").format(mart.table))
         elif mart.day is not None:
@@ -136,9 +146,48 @@ def publish(connection: psycopg.Connection, manifest: Mapping[str, Any], as_of: 
             sql.SQL("insert into {} ({}) select {} from {}").format(mart.table, columns, columns, mart.built)
         )
         counts[mart.name] = done.rowcount
+    if is_latest:
+        connection.execute("delete from ops.unpublished_loans")
     connection.execute(
         "insert into ops.published_days (as_of_date, run_id) values (%s, %s)"
         " on conflict (as_of_date) do update set run_id = excluded.run_id, published_at = now()",
         [as_of, run_id],
     )
     return counts
+
+
+def _is_empty(connection: psycopg.Connection, mart: Mart) -> bool:
+    row = connection.execute(sql.SQL("select not exists (select 1 from {})").format(mart.table)).fetchone()
+    return row == (True,)
+
+
+def _replace_lives(connection: psycopg.Connection, mart: Mart, published_until: date | None) -> int:
+    """Replaces what may have changed of loans' lives since the last publishing; gives the rows put in.
+
+    Of a loan computed again that is every row that tells of a day from the one before `changed_from` on, of any loan a
+    row for a day since the last publishing (a month that ended).
+    """
+    assert mart.life is not None
+    names = {
+        "mart": mart.table,
+        "built": mart.built,
+        "columns": sql.SQL(", ").join(map(sql.Identifier, mart.columns)),
+        "built_columns": sql.SQL(", ").join(sql.Identifier("built", name) for name in mart.columns),
+        "last_day": sql.Identifier(mart.life),
+        "published_until": sql.Literal(published_until) + sql.SQL("::date"),
+    }
+    touched = sql.SQL(
+        "exists (select 1 from ops.unpublished_loans as touched where touched.loan_id = {relation}.loan_id"
+        " and coalesce({relation}.{last_day}, 'infinity') >= touched.changed_from - 1)"
+    )
+    connection.execute(
+        sql.SQL("delete from {mart} as kept where {touched}").format(
+            **names, touched=touched.format(**names, relation=sql.Identifier("kept"))
+        )
+    )
+    return connection.execute(
+        sql.SQL(
+            "insert into {mart} ({columns}) select {built_columns} from {built} as built where {touched}"
+            " or built.{last_day} > {published_until}"
+        ).format(**names, touched=touched.format(**names, relation=sql.Identifier("built")))
+    ).rowcount

@@ -9,6 +9,7 @@ with transactions as not materialized (
 final as (
     select
         transaction_id,
+        transaction_id collate "C" as booking_key,
         loan_id,
         kind,
         component,

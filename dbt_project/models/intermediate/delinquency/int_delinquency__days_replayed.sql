@@ -42,7 +42,7 @@ bookings_to_replay as (
         bookings.amount,
         row_number() over (
             partition by epochs.loan_id, epochs.epoch_from
-            order by bookings.effective_on, bookings.booked_at, bookings.transaction_id collate "C"
+            order by bookings.effective_on, bookings.booked_at, bookings.booking_key
         ) as booking_position
     from epochs
     inner join bookings on epochs.loan_id = bookings.loan_id

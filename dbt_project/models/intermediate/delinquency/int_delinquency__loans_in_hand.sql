@@ -3,7 +3,7 @@ with loans as (
     select * from {{ ref('stg_servicing__loans') }}
 ),
 
-touched as (
+touched as (  -- noqa: ST03
     select * from {{ ref('int_delinquency__loans_touched') }}
 ),
 

@@ -131,8 +131,10 @@ netted as (
         case
             when loans.is_revolving
                 then
-                    coalesce(claims_stacked.due_amounts[width_bucket(credits_running.effective_on, claims_stacked.due_ons)], 0)
-                    - credits_running.credited_amount
+                    coalesce(
+                        claims_stacked.due_amounts[width_bucket(credits_running.effective_on, claims_stacked.due_ons)],
+                        0
+                    ) - credits_running.credited_amount
         end as net_amount
     from credits_running
     inner join loans on credits_running.loan_id = loans.loan_id
@@ -219,7 +221,8 @@ final as (
         claims_stacked.instalment_counts,
         claims_stacked.due_amounts,
         claims_stacked.due_principal_amounts,
-        case when claims_stacked.interest_amount > 0 then claims_stacked.due_interest_amounts end as due_interest_amounts,
+        case when claims_stacked.interest_amount > 0 then claims_stacked.due_interest_amounts end
+            as due_interest_amounts,
         case when claims_stacked.fee_amount > 0 then claims_stacked.due_fee_amounts end as due_fee_amounts,
         case when claims_stacked.penalty_amount > 0 then claims_stacked.due_penalty_amounts end as due_penalty_amounts,
         claims_stacked.chargeback_ons,

@@ -137,7 +137,7 @@ stated as (
 {# The days on which the state begins and ends, among those that the loan's rows name. #}
 with_events as (
     select
-        stated.*,
+        *,
         greatest(
             disbursed_on,
             epoch_from,

@@ -1,8 +1,12 @@
 {# Which loans the kept models compute again, and from which day on. Between what was kept and D lie batches that were
    accepted or taken back, dates on which rows became known or were replaced, and days that bring something into force
    by themselves (next_event_on). A booking moves a loan's history from its value date on; what changes claims, or the
-   way in which they are paid, moves all of it. #}
-{% set stated = adapter.get_relation(this.database, this.schema, 'int_delinquency__loans_stated') if execute %}
+   way in which they are paid, moves all of it; a pause moves the days delinquent from its start on. #}
+{{ config(access='protected', post_hook="{{ note_unpublished() }}") }}
+{% set stated = kept_relation('int_delinquency__loans_stated') %}
+{% set keys = {
+    'charges': 'charge_id', 'transactions': 'transaction_id', 'forbearances': 'forbearance_id',
+} %}
 
 with marks as (
     select * from {{ source('ops', 'kept_models') }}
@@ -28,7 +32,9 @@ kept as (
         count(*) = {{ kept_models() | length }} as is_whole
     from marks
     where
-        model in ('{{ kept_models() | join("', '") }}')
+        model in (
+            '{{ kept_models() | join("', '") }}'
+        )
         and project = coalesce(current_setting('arrears.project', true), '')
 ),
 
@@ -58,12 +64,17 @@ batches_between as (
 ),
 
 changed as (
-    {% for table in ['loans', 'instalments', 'charges', 'transactions'] %}
-    {% set key = {'charges': 'charge_id', 'transactions': 'transaction_id'}.get(table) %}
+    {% for table in ['loans', 'instalments', 'charges', 'transactions', 'forbearances', 'servicer_balances'] %}
+    {# A balance is stated anew every day; only one of an earlier day moves the past. #}
+    {% set condition = '(select kept.is_whole from kept)' %}
+    {% if table == 'servicer_balances' %}
+    {% set condition = condition ~ ' and balance_on <= (select kept.from_on from kept)' %}
+    {% endif %}
+    {% set key = keys.get(table) %}
     {{ 'union all' if not loop.first }}
     {{ changed_rows(
         table, '(select kept.from_on from kept)', '(select kept.to_on from kept)', 'batches_between',
-        '(select kept.is_whole from kept)'
+        condition
     ) }}
     union all
     select
@@ -71,7 +82,7 @@ changed as (
         {{ changed_row(table) }}
     from {{ source('servicing', table) }}
     where
-        (select kept.is_whole from kept)
+        {{ condition }}
         and _known_to >= (select min(batches_changed.known_from) from batches_changed)
         and _closed_by in (select batches_changed.batch_id from batches_changed)
     {% if key %}
@@ -82,12 +93,12 @@ changed as (
         {{ changed_row(table) }}
     from {{ source('servicing', table) }}
     where
-        (select kept.is_whole from kept)
+        {{ condition }}
         and _known_to is null
         and {{ key }} in (
             select {{ key }}
             from {{ source('raw', table) }}
-            where _is_deleted and _batch_id in (select batches_changed.batch_id from batches_changed)
+            where _is_deleted and _batch_id in (select batches_changed.batch_id from batches_changed) -- noqa: RF02
         )
     {% endif %}
     {% endfor %}
@@ -96,9 +107,14 @@ changed as (
 touched as (
     select
         loan_id,
-        true as has_changed_rows,
+        kind not in ('forbearances', 'servicer_balances') as has_changed_rows,
         case
-            when kind in ('repayment', 'recovery', 'credit_note', 'disbursement', 'write_off') then bears_from
+            when
+                kind in (
+                    'repayment', 'recovery', 'credit_note', 'disbursement', 'write_off', 'forbearances',
+                    'servicer_balances'
+                )
+                then coalesce(bears_from, cast('-infinity' as date))
             else cast('-infinity' as date)
         end as changed_from
     from changed

@@ -18,7 +18,7 @@ with loans as (
     select * from {{ ref('stg_servicing__loans') }}
 ),
 
-touched as (
+touched as (  -- noqa: ST03
     select * from {{ ref('int_delinquency__loans_touched') }}
 ),
 
@@ -76,11 +76,12 @@ days as (
         spans.written_off_on,
         cast(month_starts.month_on + interval '1 month' as date) - 1 as month_end_on
     from spans
-    cross join lateral generate_series(
-        date_trunc('month', cast(spans.computed_from as timestamp)),
-        cast(spans.follows_to as timestamp),
-        interval '1 month'
-    ) as month_starts (month_on)
+    cross join
+        lateral generate_series(
+            date_trunc('month', cast(spans.computed_from as timestamp)),
+            cast(spans.follows_to as timestamp),
+            interval '1 month'
+        ) as month_starts (month_on)
     where
         spans.computed_from <= spans.follows_to
         and cast(month_starts.month_on + interval '1 month' as date) - 1 <= spans.follows_to

@@ -219,20 +219,20 @@ days_compared as (
         segments_compared.has_state_now,
         coalesce(segments_compared.arrears_then_amount, 0) as arrears_then_amount,
         coalesce(segments_compared.arrears_now_amount, 0) as arrears_now_amount,
-        {% for time in ['then', 'now'] %}
-        coalesce(grace_{{ time }}.grace_days, 0) as grace_days_{{ time }},
-        coalesce(exported_days.as_of_date - segments_compared.oldest_{{ time }}_on, 0) as days_past_due_{{ time }},
-        (
-            select coalesce(sum(upper(stretch) - lower(stretch)), 0)
-            from
-                unnest(
-                    pauses_{{ time }}.paused_on * datemultirange(
-                        daterange(segments_compared.oldest_{{ time }}_on, exported_days.as_of_date, '[)')
-                    )
-                ) as stretches (stretch)
-            where segments_compared.oldest_{{ time }}_on is not null
-        ) as days_paused_{{ time }}{{ ',' if not loop.last }}
-        {% endfor %}
+    {% for time in ['then', 'now'] %}
+    coalesce(grace_{{ time }}.grace_days, 0) as grace_days_{{ time }},
+    coalesce(exported_days.as_of_date - segments_compared.oldest_{{ time }}_on, 0) as days_past_due_{{ time }},
+    (
+        select coalesce(sum(upper(stretches.days) - lower(stretches.days)), 0)
+        from
+            unnest(
+                pauses_{{ time }}.paused_on * datemultirange(
+                    daterange(segments_compared.oldest_{{ time }}_on, exported_days.as_of_date, '[)')
+                )
+            ) as stretches (days)
+        where segments_compared.oldest_{{ time }}_on is not null
+    ) as days_paused_{{ time }}{{ ',' if not loop.last }}
+    {% endfor %}
     from segments_compared
     inner join exported_days
         on exported_days.as_of_date between segments_compared.begins_on and segments_compared.ends_on
@@ -249,12 +249,12 @@ counted as (
         cause,
         had_state_then,
         has_state_now,
-        {% for time in ['then', 'now'] %}
-        days_past_due_{{ time }},
-        greatest(days_past_due_{{ time }} - days_paused_{{ time }} - grace_days_{{ time }}, 0)
-            as days_delinquent_{{ time }},
-        arrears_{{ time }}_amount{{ ',' if not loop.last }}
-        {% endfor %}
+    {% for time in ['then', 'now'] %}
+    days_past_due_{{ time }},
+    greatest(days_past_due_{{ time }} - days_paused_{{ time }} - grace_days_{{ time }}, 0)
+        as days_delinquent_{{ time }},
+    arrears_{{ time }}_amount{{ ',' if not loop.last }}
+    {% endfor %}
     from days_compared
 ),
 

@@ -74,14 +74,12 @@ of_stacked as (
         changes.outstanding_amount
     from loans_followed
     inner join stacked on loans_followed.loan_id = stacked.loan_id
+    -- noqa: disable=ST05,RF01,LT02
     cross join lateral (
         select
             evaluated.*,
-            row_number() over (order by evaluated.changed_on) = 1
-            or (evaluated.oldest_unpaid_due_on, evaluated.arrears_amount) is distinct from (
-                lag(evaluated.oldest_unpaid_due_on) over (order by evaluated.changed_on),
-                lag(evaluated.arrears_amount) over (order by evaluated.changed_on)
-            ) as is_changed
+            lag(evaluated.oldest_unpaid_due_on) over (order by evaluated.changed_on) as previous_due_on,
+            lag(evaluated.arrears_amount) over (order by evaluated.changed_on) as previous_amount
         from (
             select
                 days.changed_on,
@@ -121,12 +119,16 @@ of_stacked as (
             {{ state_on('days.changed_on') }}
         ) as evaluated
     ) as changes
+    -- noqa: enable=ST05,RF01,LT02
     where
         not stacked.is_replayed
         and stacked.epoch_from <= loans_followed.computed_to
         and stacked.epoch_until > loans_followed.computed_from
         and loans_followed.computed_from <= loans_followed.computed_to
-        and changes.is_changed
+        and (
+            changes.arrears_amount is distinct from changes.previous_amount
+            or changes.oldest_unpaid_due_on is distinct from changes.previous_due_on
+        )
 ),
 
 of_replayed as (
@@ -153,9 +155,11 @@ of_replayed as (
         on
             replayed.loan_id = stacked.loan_id
             and replayed.epoch_from = stacked.epoch_from
+    -- noqa: disable=ST05,LT02
     cross join lateral (
         select coalesce(width_bucket(replayed.state_on, stacked.due_ons), 0) as due_count
     ) as counted
+    -- noqa: enable=ST05,LT02
     where
         replayed.state_on <= loans_followed.computed_to
         and replayed.state_until > loans_followed.computed_from
@@ -212,10 +216,8 @@ with_previous as (
         arrears_amount,
         outstanding_principal_amount,
         outstanding_amount,
-        lag(changed_on) over loan_days is null
-        or (oldest_unpaid_due_on, arrears_amount) is distinct from (
-            lag(oldest_unpaid_due_on) over loan_days, lag(arrears_amount) over loan_days
-        ) as is_changed
+        lag(oldest_unpaid_due_on) over loan_days as previous_due_on,
+        lag(arrears_amount) over loan_days as previous_amount
     from all_changes
     window loan_days as (partition by loan_id order by changed_on)
 ),
@@ -230,7 +232,7 @@ stretches as (
         outstanding_principal_amount,
         outstanding_amount
     from with_previous
-    where is_changed
+    where arrears_amount is distinct from previous_amount or oldest_unpaid_due_on is distinct from previous_due_on
 ),
 
 final as (

@@ -34,8 +34,17 @@ create table ops.kept_models (
     built_at timestamptz not null default now()
 );
 comment on table ops.kept_models is
-'One row per model that is kept from day to day: the date, the last change of a batch and the project it was built for.';
+'One row per model kept from day to day: the date, the last change of a batch and the project it was built for.';
 
+create table ops.unpublished_loans (
+    loan_id text primary key,
+    changed_from date not null
+);
+comment on table ops.unpublished_loans is
+'One row per loan computed again since marts were published, from the day it may read otherwise; an empty id: all.';
+
+grant select, insert, update, delete on ops.unpublished_loans to arrears_pipeline;
+grant select on ops.unpublished_loans to arrears_audit;
 grant select on ops.batch_changes to arrears_pipeline, arrears_audit;
 grant select, insert, update, delete on ops.kept_models to arrears_pipeline;
 grant select on ops.kept_models to arrears_audit;
