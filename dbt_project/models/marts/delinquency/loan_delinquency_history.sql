@@ -82,7 +82,7 @@ of_stacked as (
             lag(evaluated.arrears_amount) over (order by evaluated.changed_on) as previous_amount
         from (
             select
-                days.changed_on,
+                event_days.changed_on,
                 case
                     when {{ arrears_amount() }} > loans_followed.tolerance_amount then {{ oldest_unpaid_due_on() }}
                 end as oldest_unpaid_due_on,
@@ -90,16 +90,16 @@ of_stacked as (
                 case
                     when not stacked.is_revolving
                         then
-                            {{ coming_principal_amount('days.changed_on') }}
+                            {{ coming_principal_amount('event_days.changed_on') }}
                             + {{ unpaid_principal_amount() }}
-                            - {{ undrawn_amount('days.changed_on') }}
+                            - {{ undrawn_amount('event_days.changed_on') }}
                 end as outstanding_principal_amount,
                 case
                     when not stacked.is_revolving
                         then
-                            {{ coming_principal_amount('days.changed_on') }}
+                            {{ coming_principal_amount('event_days.changed_on') }}
                             + {{ unpaid_amount() }}
-                            - {{ undrawn_amount('days.changed_on') }}
+                            - {{ undrawn_amount('event_days.changed_on') }}
                 end as outstanding_amount
             from (
                 select greatest(stacked.epoch_from, loans_followed.computed_from) as changed_on
@@ -115,8 +115,8 @@ of_stacked as (
                 where
                     credited.credited_on > greatest(stacked.epoch_from, loans_followed.computed_from)
                     and credited.credited_on <= least(stacked.epoch_until - 1, loans_followed.computed_to)
-            ) as days
-            {{ state_on('days.changed_on') }}
+            ) as event_days
+            {{ state_on('event_days.changed_on') }}
         ) as evaluated
     ) as changes
     -- noqa: enable=ST05,RF01,LT02
