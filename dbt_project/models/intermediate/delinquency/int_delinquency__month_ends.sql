@@ -1,5 +1,5 @@
 {# A loan at every month end of its life up to D, as known at D. A touched loan is computed again from the day on which
-   it was touched; a month end that passed since is new for all. #}
+   it was touched; a month end that passed since the last build is new for all. #}
 {{
     config(
         materialized='incremental',
@@ -47,7 +47,9 @@ loans_followed as (
 spans as (
     select
         loans_followed.*,
-        greatest(loans_followed.follows_from, touched.changed_from) as computed_from
+        greatest(
+            loans_followed.follows_from, least(touched.changed_from, coalesce({{ kept_until() }} + 1, touched.changed_from))
+        ) as computed_from
     from loans_followed
     inner join touched on loans_followed.loan_id = touched.loan_id
     union all
