@@ -26,8 +26,8 @@ select
     from {{ source('servicing', table) }}
     where
         {{ condition }}
-        and _known_from > {{ from_on }}
-        and _known_from <= {{ to_on }}
+        and _known_from + 0 > {{ from_on }}
+        and _known_from + 0 <= {{ to_on }}
         {{ 'and _split_by is not null' if table != 'transactions' }}
 {%- endmacro -%}
 

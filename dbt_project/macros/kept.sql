@@ -81,3 +81,12 @@ select
 on conflict (loan_id) do update set
     changed_from = least(ops.unpublished_loans.changed_from, excluded.changed_from)
 {%- endmacro -%}
+
+{#- Statistics of a kept model, once it was built as a whole; what a day changes moves them little. -#}
+{%- macro analyse_kept() -%}
+{%- if is_incremental() -%}
+select 1
+{%- else -%}
+analyze {{ this }}
+{%- endif -%}
+{%- endmacro -%}

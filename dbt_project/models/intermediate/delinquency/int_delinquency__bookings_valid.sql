@@ -25,6 +25,7 @@ final as (
             from transactions as reversals
             where
                 reversals.kind = 'reversal'
+                and reversals.reverses_transaction_id is not null
                 and reversals.reverses_transaction_id = transactions.transaction_id
                 and reversals.loan_id = transactions.loan_id
                 and reversals.amount = transactions.amount

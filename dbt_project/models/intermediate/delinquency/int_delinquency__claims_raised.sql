@@ -29,7 +29,7 @@ from_instalments as (
         'instalment' as claim_kind,
         1 as claim_kind_rank,
         instalments.instalment_number as claim_number,
-        cast(instalments.instalment_number as text) as claim_key,
+        '' as claim_key,
         instalments.due_on,
         cast(null as date) as lapses_on,
         instalments.principal_amount,
@@ -65,8 +65,8 @@ from_charges as (
         charges.waived_on as lapses_on,
         cast(0 as numeric(20, 4)) as principal_amount,
         cast(0 as numeric(20, 4)) as interest_amount,
-        case when charges.kind = 'fee' then charges.amount else 0 end as fee_amount,
-        case when charges.kind = 'penalty' then charges.amount else 0 end as penalty_amount
+        cast(case when charges.kind = 'fee' then charges.amount else 0 end as numeric(20, 4)) as fee_amount,
+        cast(case when charges.kind = 'penalty' then charges.amount else 0 end as numeric(20, 4)) as penalty_amount
     from epochs
     inner join charges on epochs.loan_id = charges.loan_id
     where
@@ -84,11 +84,15 @@ from_chargebacks as (
         bookings.transaction_id as claim_key,
         bookings.effective_on as due_on,
         cast(null as date) as lapses_on,
-        case when coalesce(bookings.component, 'principal') = 'principal' then bookings.amount else 0 end
-            as principal_amount,
-        case when bookings.component = 'interest' then bookings.amount else 0 end as interest_amount,
-        case when bookings.component = 'fee' then bookings.amount else 0 end as fee_amount,
-        case when bookings.component = 'penalty' then bookings.amount else 0 end as penalty_amount
+        cast(
+            case when coalesce(bookings.component, 'principal') = 'principal' then bookings.amount else 0 end
+            as numeric(20, 4)
+        ) as principal_amount,
+        cast(case when bookings.component = 'interest' then bookings.amount else 0 end as numeric(20, 4))
+            as interest_amount,
+        cast(case when bookings.component = 'fee' then bookings.amount else 0 end as numeric(20, 4)) as fee_amount,
+        cast(case when bookings.component = 'penalty' then bookings.amount else 0 end as numeric(20, 4))
+            as penalty_amount
     from epochs
     inner join bookings on epochs.loan_id = bookings.loan_id
     where
@@ -114,10 +118,10 @@ final as (
         epoch_from,
         due_on,
         lapses_on,
-        cast(principal_amount as numeric(20, 4)) as principal_amount,
-        cast(interest_amount as numeric(20, 4)) as interest_amount,
-        cast(fee_amount as numeric(20, 4)) as fee_amount,
-        cast(penalty_amount as numeric(20, 4)) as penalty_amount,
+        principal_amount,
+        interest_amount,
+        fee_amount,
+        penalty_amount,
         cast(principal_amount + interest_amount + fee_amount + penalty_amount as numeric(20, 4)) as claim_amount
     from all_claims
 )

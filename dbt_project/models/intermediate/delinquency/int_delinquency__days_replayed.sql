@@ -7,7 +7,7 @@
         access='protected',
         indexes=[{'columns': ['loan_id']}],
         pre_hook=["{{ create_replay_loan() }}", "{{ take_touched_out('touched.has_changed_rows') }}"],
-        post_hook="{{ mark_kept() }}",
+        post_hook=["{{ mark_kept() }}", "{{ analyse_kept() }}"],
     )
 }}
 

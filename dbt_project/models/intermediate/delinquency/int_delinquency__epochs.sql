@@ -2,6 +2,8 @@
    loan is replayed against it: an epoch is the days on which one version holds. Before the first version takes effect
    a loan has an epoch without one. Revolving: a statement's row becomes effective on the day it is billed, which
    begins an epoch only where it was due before. #}
+{{ config(post_hook='analyze {{ this }}') }}
+
 with loans as (
     select * from {{ ref('int_delinquency__loans_in_hand') }}
 ),

@@ -1,4 +1,6 @@
 {# The loans whose claims, credits and replay are put together in this build: those with changed rows, or all. #}
+{{ config(post_hook='analyze {{ this }}') }}
+
 with loans as (
     select * from {{ ref('stg_servicing__loans') }}
 ),

@@ -1,6 +1,6 @@
 {# A claim is past due once its due date is before D. Arrears up to the tolerance count as none: the amount stands, the
    days do not. A loan has a row from its disbursement until it is closed or sold. #}
-{{ config(materialized='view', access='protected') }}
+{{ config(access='protected', post_hook='analyze {{ this }}') }}
 
 with loans as (
     select * from {{ ref('stg_servicing__loans') }}

@@ -12,7 +12,7 @@
         access='protected',
         indexes=[{'columns': ['loan_id']}],
         pre_hook="{{ take_touched_out('touched.has_changed_rows') }}",
-        post_hook="{{ mark_kept() }}",
+        post_hook=["{{ mark_kept() }}", "{{ analyse_kept() }}"],
     )
 }}
 
@@ -36,31 +36,18 @@ bookings as (
     select * from {{ ref('int_delinquency__bookings_valid') }}
 ),
 
-replayed as (
-    select loan_id
-    from loans
-    where allocation_mode = 'component_first'
-    union
-    select bookings.loan_id
-    from bookings
-    inner join loans on bookings.loan_id = loans.loan_id
-    where bookings.kind in ('waiver', 'refund')
-    union
-    select loan_id
-    from claims
-    where lapses_on is not null
-),
-
+{# In the order in which they are paid; each array is gathered in that same order, which costs no further sort. #}
 claims_running as (
     select
         loan_id,
         epoch_from,
         due_on,
+        claim_kind_rank,
+        claim_number,
+        claim_key,
         lapses_on,
         claim_kind,
         principal_amount,
-        row_number() over paid_in_order as claim_position,
-        sum(claim_amount) over paid_in_order as due_amount,
         sum(principal_amount) over paid_in_order as due_principal_amount,
         sum(interest_amount) over paid_in_order as due_interest_amount,
         sum(fee_amount) over paid_in_order as due_fee_amount,
@@ -79,138 +66,82 @@ claims_stacked as (
     select
         loan_id,
         epoch_from,
-        array_agg(due_on order by claim_position) as due_ons,
-        array_agg(lapses_on order by claim_position) as lapse_ons,
-        array_agg(cast(instalment_count as integer) order by claim_position) as instalment_counts,
-        array_agg(due_amount order by claim_position) as due_amounts,
-        array_agg(due_principal_amount order by claim_position) as due_principal_amounts,
-        array_agg(due_interest_amount order by claim_position) as due_interest_amounts,
-        array_agg(due_fee_amount order by claim_position) as due_fee_amounts,
-        array_agg(due_penalty_amount order by claim_position) as due_penalty_amounts,
+        {{ in_order('due_on') }} as due_ons,
+        {{ in_order('lapses_on') }} as lapse_ons,
+        {{ in_order('cast(instalment_count as integer)') }} as instalment_counts,
+        {{ in_order('due_principal_amount + due_interest_amount + due_fee_amount + due_penalty_amount') }}
+            as due_amounts,
+        {{ in_order('due_principal_amount') }} as due_principal_amounts,
+        {{ in_order('due_interest_amount') }} as due_interest_amounts,
+        {{ in_order('due_fee_amount') }} as due_fee_amounts,
+        {{ in_order('due_penalty_amount') }} as due_penalty_amounts,
         count(lapses_on) as lapsing_count,
         max(due_interest_amount) as interest_amount,
         max(due_fee_amount) as fee_amount,
         max(due_penalty_amount) as penalty_amount,
         sum(principal_amount) filter (where claim_kind = 'instalment') as scheduled_principal_amount,
-        array_agg(due_on order by claim_position) filter (where claim_kind = 'chargeback' and principal_amount > 0)
-            as chargeback_ons,
-        array_agg(principal_amount order by claim_position) filter (
-            where claim_kind = 'chargeback' and principal_amount > 0
-        ) as chargeback_principal_amounts
+        {{ in_order('due_on') }} filter (where claim_kind = 'chargeback' and principal_amount > 0) as chargeback_ons,
+        {{ in_order('principal_amount') }} filter (where claim_kind = 'chargeback' and principal_amount > 0)
+            as chargeback_principal_amounts
     from claims_running
     group by loan_id, epoch_from
 ),
 
-credits as (
+{# All bookings once. A day with two has two elements: what is looked up is the last of a day. #}
+bookings_running as (
     select
-        epochs.loan_id,
-        epochs.epoch_from,
+        bookings.loan_id,
         bookings.effective_on,
-        sum(bookings.amount) as amount
-    from epochs
-    inner join bookings on epochs.loan_id = bookings.loan_id
-    where
-        bookings.is_credit
-        and (epochs.replayed_from is null or bookings.effective_on >= epochs.replayed_from)
-    group by epochs.loan_id, epochs.epoch_from, bookings.effective_on
-),
-
-credits_running as (
-    select
-        loan_id,
-        epoch_from,
-        effective_on,
-        sum(amount) over (partition by loan_id, epoch_from order by effective_on) as credited_amount
-    from credits
-),
-
-netted as (
-    select
-        credits_running.*,
-        loans.is_revolving,
-        case
-            when loans.is_revolving
-                then
-                    coalesce(
-                        claims_stacked.due_amounts[width_bucket(credits_running.effective_on, claims_stacked.due_ons)],
-                        0
-                    ) - credits_running.credited_amount
-        end as net_amount
-    from credits_running
-    inner join loans on credits_running.loan_id = loans.loan_id
-    left join claims_stacked
-        on
-            loans.is_revolving
-            and credits_running.loan_id = claims_stacked.loan_id
-            and credits_running.epoch_from = claims_stacked.epoch_from
-),
-
-used as (
-    select
-        loan_id,
-        epoch_from,
-        effective_on,
-        is_revolving,
-        credited_amount,
-        credited_amount + least(
-            coalesce(min(net_amount) over (partition by loan_id, epoch_from order by effective_on), 0), 0
-        ) as used_amount
-    from netted
-),
-
-credits_stacked as (
-    select
-        loan_id,
-        epoch_from,
-        array_agg(effective_on order by effective_on) as credited_ons,
-        array_agg(used_amount order by effective_on) as used_amounts,
-        array_agg(credited_amount order by effective_on) filter (where is_revolving) as credited_amounts
-    from used
-    group by loan_id, epoch_from
-),
-
-payments as (
-    select
-        bookings.loan_id,
-        array_agg(distinct bookings.effective_on order by bookings.effective_on) as payment_ons
-    from bookings
-    inner join loans on bookings.loan_id = loans.loan_id
-    where bookings.kind in ('repayment', 'recovery')
-    group by bookings.loan_id
-),
-
-disbursements as (
-    select
-        bookings.loan_id,
         bookings.transaction_id,
-        bookings.effective_on,
-        sum(bookings.amount) over (
-            partition by bookings.loan_id order by bookings.effective_on, bookings.transaction_id
-        ) as disbursed_amount
+        bookings.is_credit,
+        bookings.kind in ('repayment', 'recovery') as is_payment,
+        bookings.kind = 'disbursement' and loans.is_drawn_in_parts as is_drawing,
+        bookings.kind in ('waiver', 'refund') as is_exception,
+        sum(case when bookings.is_credit then bookings.amount else 0 end) over in_time as credited_amount,
+        case
+            when loans.is_drawn_in_parts
+                then
+                    sum(bookings.amount) filter (
+                        where bookings.kind = 'disbursement' and loans.is_drawn_in_parts
+                    ) over in_time
+        end as disbursed_amount
     from bookings
     inner join loans on bookings.loan_id = loans.loan_id
-    where bookings.kind = 'disbursement' and loans.is_drawn_in_parts
+    window
+        in_time as (
+            partition by bookings.loan_id
+            order by bookings.effective_on, bookings.transaction_id
+            rows between unbounded preceding and current row
+        )
 ),
 
-disbursed as (
+bookings_stacked as (
     select
         loan_id,
-        array_agg(effective_on order by effective_on, disbursed_amount) as disbursed_ons,
-        array_agg(disbursed_amount order by effective_on, disbursed_amount) as disbursed_amounts
-    from disbursements
+        bool_or(is_exception) as has_exception,
+        {{ in_time('effective_on') }} filter (where is_credit) as credited_ons,
+        {{ in_time('credited_amount') }} filter (where is_credit) as credited_amounts,
+        {{ in_time('effective_on') }} filter (where is_payment) as payment_ons,
+        {{ in_time('effective_on') }} filter (where is_drawing) as disbursed_ons,
+        {{ in_time('disbursed_amount') }} filter (where is_drawing) as disbursed_amounts
+    from bookings_running
     group by loan_id
 ),
 
-final as (
+lapsing as (
+    select distinct loan_id
+    from claims_stacked
+    where lapsing_count > 0
+),
+
+joined as (
     select
-        epochs.loan_id,
-        epochs.schedule_version,
-        epochs.epoch_from,
-        epochs.epoch_until,
-        epochs.replayed_from,
+        epochs.*,
         loans.is_revolving,
         loans.is_drawn_in_parts,
-        replayed.loan_id is not null as is_replayed,
+        loans.allocation_mode = 'component_first'
+        or coalesce(bookings_stacked.has_exception, false)
+        or lapsing.loan_id is not null as is_replayed,
         orders.principal_rank,
         orders.interest_rank,
         orders.fee_rank,
@@ -227,26 +158,106 @@ final as (
         case when claims_stacked.penalty_amount > 0 then claims_stacked.due_penalty_amounts end as due_penalty_amounts,
         claims_stacked.chargeback_ons,
         claims_stacked.chargeback_principal_amounts,
-        credits_stacked.credited_ons,
-        credits_stacked.used_amounts,
-        credits_stacked.credited_amounts,
-        payments.payment_ons,
-        disbursed.disbursed_ons,
-        disbursed.disbursed_amounts
+        bookings_stacked.credited_ons,
+        bookings_stacked.credited_amounts,
+        bookings_stacked.payment_ons,
+        bookings_stacked.disbursed_ons,
+        bookings_stacked.disbursed_amounts
     from epochs
     inner join loans on epochs.loan_id = loans.loan_id
     inner join orders on loans.allocation_order = orders.allocation_order
-    left join replayed on epochs.loan_id = replayed.loan_id
+    left join lapsing on epochs.loan_id = lapsing.loan_id
+    left join bookings_stacked on epochs.loan_id = bookings_stacked.loan_id
     left join claims_stacked
         on
             epochs.loan_id = claims_stacked.loan_id
             and epochs.epoch_from = claims_stacked.epoch_from
-    left join credits_stacked
+),
+
+{# Most loans use all that they are credited. Others are worked out element by element: on a schedule of basis unpaid
+   what was brought before it does not count, and a revolving loan does not use what comes when nothing is due. #}
+worked_out as (
+    select
+        joined.loan_id,
+        joined.epoch_from,
+        used.credited_ons,
+        used.credited_amounts,
+        used.used_amounts
+    from joined
+    cross join
+        lateral (
+            select
+                array_agg(credits.credited_on order by credits.place) as credited_ons,
+                array_agg(credits.credited_amount order by credits.place) as credited_amounts,
+                array_agg(
+                    credits.credited_amount
+                    + case when joined.is_revolving then least(credits.deepest_amount, 0) else 0 end
+                    order by credits.place
+                ) as used_amounts
+            from (
+                select
+                    counting.*,
+                    min(
+                        coalesce(joined.due_amounts[width_bucket(counting.credited_on, joined.due_ons)], 0)
+                        - counting.credited_amount
+                    ) over (order by counting.place) as deepest_amount
+                from (
+                    select
+                        unnested.credited_on,
+                        unnested.place,
+                        unnested.credited_amount - case
+                            when joined.replayed_from is null then 0
+                            else coalesce(
+                                joined.credited_amounts[width_bucket(joined.replayed_from - 1, joined.credited_ons)], 0
+                            )
+                        end as credited_amount
+                    from
+                        unnest(joined.credited_ons, joined.credited_amounts)
+                        with ordinality as unnested (credited_on, credited_amount, place)
+                    where joined.replayed_from is null or unnested.credited_on >= joined.replayed_from
+                ) as counting
+            ) as credits
+        ) as used
+    where joined.is_revolving or joined.replayed_from is not null
+),
+
+final as (
+    select
+        joined.loan_id,
+        joined.schedule_version,
+        joined.epoch_from,
+        joined.epoch_until,
+        joined.replayed_from,
+        joined.is_revolving,
+        joined.is_drawn_in_parts,
+        joined.is_replayed,
+        joined.principal_rank,
+        joined.interest_rank,
+        joined.fee_rank,
+        joined.penalty_rank,
+        joined.scheduled_principal_amount,
+        joined.due_ons,
+        joined.lapse_ons,
+        joined.instalment_counts,
+        joined.due_amounts,
+        joined.due_principal_amounts,
+        joined.due_interest_amounts,
+        joined.due_fee_amounts,
+        joined.due_penalty_amounts,
+        joined.chargeback_ons,
+        joined.chargeback_principal_amounts,
+        case when worked_out.loan_id is null then joined.credited_ons else worked_out.credited_ons end as credited_ons,
+        case when worked_out.loan_id is null then joined.credited_amounts else worked_out.used_amounts end
+            as used_amounts,
+        case when joined.is_revolving then worked_out.credited_amounts end as credited_amounts,
+        joined.payment_ons,
+        joined.disbursed_ons,
+        joined.disbursed_amounts
+    from joined
+    left join worked_out
         on
-            epochs.loan_id = credits_stacked.loan_id
-            and epochs.epoch_from = credits_stacked.epoch_from
-    left join payments on epochs.loan_id = payments.loan_id
-    left join disbursed on epochs.loan_id = disbursed.loan_id
+            joined.loan_id = worked_out.loan_id
+            and joined.epoch_from = worked_out.epoch_from
 )
 
 select * from final

@@ -8,7 +8,7 @@
         access='protected',
         indexes=[{'columns': ['loan_id'], 'unique': true}],
         pre_hook="{{ take_touched_out() }}",
-        post_hook="{{ mark_kept() }}",
+        post_hook=["{{ mark_kept() }}", "{{ analyse_kept() }}"],
     )
 }}
 -- depends_on: {{ ref('loan_delinquency_history') }}
@@ -56,48 +56,44 @@ stated as (
         loans_to_state.state_on,
         replayed.state_on as replayed_state_on,
         replayed.state_until as replayed_state_until,
-        counted.due_count,
-        counted.past_count,
+        states.due_count,
+        states.past_count,
         stacked.due_ons,
         stacked.credited_ons,
         stacked.payment_ons,
         stacked.disbursed_ons,
         case
             when stacked.is_replayed then replayed.oldest_unpaid_due_on
-            else {{ oldest_unpaid_due_on() }}
+            else states.oldest_unpaid_due_on
         end as oldest_unpaid_due_on,
         stacked.payment_ons[width_bucket(loans_to_state.state_on, stacked.payment_ons)] as last_payment_on,
         case
             when stacked.is_replayed then replayed.instalments_past_due
-            when partly_paid.is_past_due
-                then
-                    stacked.instalment_counts[counted.past_count]
-                    - coalesce(stacked.instalment_counts[filled.paid_count], 0)
-            else 0
+            else states.instalments_past_due
         end as instalments_past_due,
         {% for component in ['principal', 'interest', 'fee', 'penalty'] %}
         case
             when stacked.is_replayed then replayed.arrears_{{ component }}_amount
-            else {{ component_arrears_amount(component) }}
+            else states.arrears_{{ component }}_amount
         end as arrears_{{ component }}_amount,
         {% endfor %}
         case
             when stacked.is_replayed then replayed.unpaid_principal_amount
-            else {{ unpaid_principal_amount() }}
+            else states.unpaid_principal_amount
         end as unpaid_principal_amount,
         case
             when stacked.is_replayed then replayed.unpaid_principal_amount + replayed.unpaid_other_amount
-            else {{ unpaid_amount() }}
+            else states.unpaid_amount
         end as unpaid_amount,
-        {{ coming_principal_amount('loans_to_state.state_on') }} as coming_principal_amount,
-        {{ undrawn_amount('loans_to_state.state_on') }} as undrawn_amount,
+        states.coming_principal_amount,
+        states.undrawn_amount,
         case
             when stacked.is_replayed then replayed.due_amount
-            else coalesce(stacked.due_amounts[counted.due_count], 0)
+            else coalesce(stacked.due_amounts[states.due_count], 0)
         end as due_amount,
         case
             when stacked.is_replayed then replayed.paid_amount
-            else least(coalesce(stacked.due_amounts[counted.due_count], 0), counted.used_amount)
+            else least(coalesce(stacked.due_amounts[states.due_count], 0), states.used_amount)
         end as paid_amount,
         case when stacked.is_replayed then replayed.waived_amount else 0 end as waived_amount,
         case
@@ -107,7 +103,7 @@ stated as (
                     coalesce(
                         stacked.credited_amounts[width_bucket(loans_to_state.state_on, stacked.credited_ons)], 0
                     )
-            else counted.used_amount
+            else states.used_amount
         end as credited_amount,
         case when stacked.is_replayed then replayed.refunded_amount else 0 end as refunded_amount,
         case
@@ -116,8 +112,8 @@ stated as (
                 then
                     coalesce(
                         stacked.credited_amounts[width_bucket(loans_to_state.state_on, stacked.credited_ons)], 0
-                    ) - counted.used_amount
-            else greatest(counted.used_amount - coalesce(stacked.due_amounts[counted.due_count], 0), 0)
+                    ) - states.used_amount
+            else greatest(states.used_amount - coalesce(stacked.due_amounts[states.due_count], 0), 0)
         end as standing_amount
     from loans_to_state
     inner join stacked
@@ -131,7 +127,8 @@ stated as (
             and stacked.epoch_from = replayed.epoch_from
             and loans_to_state.state_on >= replayed.state_on
             and loans_to_state.state_on < replayed.state_until
-    {{ state_on('loans_to_state.state_on') }}
+    cross join lateral {{ states_on('(select loans_to_state.state_on)') }} as states
+    offset 0 -- noqa: AM09
 ),
 
 {# The days on which the state begins and ends, among those that the loan's rows name. #}

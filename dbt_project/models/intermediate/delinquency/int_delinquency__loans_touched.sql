@@ -2,7 +2,7 @@
    accepted or taken back, dates on which rows became known or were replaced, and days that bring something into force
    by themselves (next_event_on). A booking moves a loan's history from its value date on; what changes claims, or the
    way in which they are paid, moves all of it; a pause moves the days delinquent from its start on. #}
-{{ config(access='protected', post_hook="{{ note_unpublished() }}") }}
+{{ config(access='protected', post_hook=["{{ note_unpublished() }}", "analyze {{ this }}"]) }}
 {% set stated = kept_relation('int_delinquency__loans_stated') %}
 {% set keys = {
     'charges': 'charge_id', 'transactions': 'transaction_id', 'forbearances': 'forbearance_id',

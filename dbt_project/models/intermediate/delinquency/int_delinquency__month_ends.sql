@@ -10,7 +10,7 @@
             "{{ take_touched_out('kept.month_end_on >= touched.changed_from') }}",
             "{{ take_month_ends_out() }}",
         ],
-        post_hook="{{ mark_kept() }}",
+        post_hook=["{{ mark_kept() }}", "{{ analyse_kept() }}"],
     )
 }}
 
@@ -48,7 +48,8 @@ spans as (
     select
         loans_followed.*,
         greatest(
-            loans_followed.follows_from, least(touched.changed_from, coalesce({{ kept_until() }} + 1, touched.changed_from))
+            loans_followed.follows_from,
+            least(touched.changed_from, coalesce({{ kept_until() }} + 1, touched.changed_from))
         ) as computed_from
     from loans_followed
     inner join touched on loans_followed.loan_id = touched.loan_id
@@ -71,63 +72,83 @@ spans as (
 ),
 {% endif %}
 
-days as (
+stacks_followed as (
     select
         spans.loan_id,
         spans.tolerance_amount,
         spans.written_off_on,
-        cast(month_starts.month_on + interval '1 month' as date) - 1 as month_end_on
+        greatest(spans.computed_from, stacked.epoch_from) as followed_from,
+        least(spans.follows_to, stacked.epoch_until - 1) as followed_to,
+        stacked.is_replayed,
+        {{ unpacked() }}
     from spans
-    cross join
-        lateral generate_series(
-            date_trunc('month', cast(spans.computed_from as timestamp)),
-            cast(spans.follows_to as timestamp),
-            interval '1 month'
-        ) as month_starts (month_on)
+    inner join stacked on spans.loan_id = stacked.loan_id
     where
-        spans.computed_from <= spans.follows_to
-        and cast(month_starts.month_on + interval '1 month' as date) - 1 <= spans.follows_to
+        stacked.epoch_from <= spans.follows_to
+        and stacked.epoch_until > spans.computed_from
+        and spans.computed_from <= spans.follows_to
+    offset 0 -- noqa: AM09
 ),
 
 evaluated as (
     select
-        days.loan_id,
-        days.month_end_on,
-        days.tolerance_amount,
-        days.written_off_on,
+        stacked.loan_id,
+        stacked.epoch_from,
+        states.state_on as month_end_on,
+        stacked.tolerance_amount,
+        stacked.written_off_on,
         stacked.is_revolving,
+        stacked.is_replayed,
+        states.oldest_unpaid_due_on,
+        states.arrears_amount,
+        states.unpaid_principal_amount,
+        states.coming_principal_amount,
+        states.undrawn_amount
+    from stacks_followed as stacked
+    cross join lateral {{ states_on("(
+                select cast(months.month_on + interval '1 month' as date) - 1 as state_on
+                from
+                    generate_series(
+                        date_trunc('month', cast(stacked.followed_from as timestamp)),
+                        cast(stacked.followed_to as timestamp),
+                        interval '1 month'
+                    ) as months (month_on)
+                where cast(months.month_on + interval '1 month' as date) - 1 <= stacked.followed_to
+            )") }} as states
+),
+
+replayed_too as (
+    select
+        evaluated.loan_id,
+        evaluated.month_end_on,
+        evaluated.tolerance_amount,
+        evaluated.written_off_on,
+        evaluated.is_revolving,
+        evaluated.coming_principal_amount,
+        evaluated.undrawn_amount,
         case
-            when stacked.is_replayed then replayed.oldest_unpaid_due_on
-            else {{ oldest_unpaid_due_on() }}
+            when evaluated.is_replayed then replayed.oldest_unpaid_due_on else evaluated.oldest_unpaid_due_on
         end as oldest_unpaid_due_on,
         case
-            when stacked.is_replayed
+            when evaluated.is_replayed
                 then
                     replayed.arrears_principal_amount
                     + replayed.arrears_interest_amount
                     + replayed.arrears_fee_amount
                     + replayed.arrears_penalty_amount
-            else {{ arrears_amount() }}
+            else evaluated.arrears_amount
         end as arrears_amount,
         case
-            when stacked.is_replayed then replayed.unpaid_principal_amount
-            else {{ unpaid_principal_amount() }}
-        end as unpaid_principal_amount,
-        {{ coming_principal_amount('days.month_end_on') }} as coming_principal_amount,
-        {{ undrawn_amount('days.month_end_on') }} as undrawn_amount
-    from days
-    inner join stacked
-        on
-            days.loan_id = stacked.loan_id
-            and days.month_end_on >= stacked.epoch_from
-            and days.month_end_on < stacked.epoch_until
+            when evaluated.is_replayed then replayed.unpaid_principal_amount else evaluated.unpaid_principal_amount
+        end as unpaid_principal_amount
+    from evaluated
     left join replayed
         on
-            stacked.loan_id = replayed.loan_id
-            and stacked.epoch_from = replayed.epoch_from
-            and days.month_end_on >= replayed.state_on
-            and days.month_end_on < replayed.state_until
-    {{ state_on('days.month_end_on') }}
+            evaluated.is_replayed
+            and evaluated.loan_id = replayed.loan_id
+            and evaluated.epoch_from = replayed.epoch_from
+            and evaluated.month_end_on >= replayed.state_on
+            and evaluated.month_end_on < replayed.state_until
 ),
 
 final as (
@@ -142,7 +163,7 @@ final as (
                 when not is_revolving then unpaid_principal_amount + coming_principal_amount - undrawn_amount
             end as numeric(20, 4)
         ) as outstanding_principal_amount
-    from evaluated
+    from replayed_too
 )
 
 select * from final

@@ -9,7 +9,7 @@
         unique_key=['loan_id', 'valid_from'],
         on_schema_change='fail',
         pre_hook="{{ take_touched_out('kept.valid_from >= touched.changed_from') }}",
-        post_hook="{{ mark_kept() }}",
+        post_hook=["{{ mark_kept() }}", "{{ analyse_kept() }}"],
     )
 }}
 
@@ -63,17 +63,33 @@ loans_followed as (
     {% endif %}
 ),
 
+stacks_followed as (
+    select
+        loans_followed.loan_id,
+        loans_followed.tolerance_amount,
+        greatest(stacked.epoch_from, loans_followed.computed_from) as followed_from,
+        least(stacked.epoch_until - 1, loans_followed.computed_to) as followed_to,
+        {{ unpacked() }}
+    from loans_followed
+    inner join stacked on loans_followed.loan_id = stacked.loan_id
+    where
+        not stacked.is_replayed
+        and stacked.epoch_from <= loans_followed.computed_to
+        and stacked.epoch_until > loans_followed.computed_from
+        and loans_followed.computed_from <= loans_followed.computed_to
+    offset 0 -- noqa: AM09
+),
+
 {# Days that agree with the one before are dropped epoch by epoch, so that what is left can be sorted as a whole. #}
 of_stacked as (
     select
-        loans_followed.loan_id,
+        stacked.loan_id,
         changes.changed_on,
         changes.oldest_unpaid_due_on,
         changes.arrears_amount,
         changes.outstanding_principal_amount,
         changes.outstanding_amount
-    from loans_followed
-    inner join stacked on loans_followed.loan_id = stacked.loan_id
+    from stacks_followed as stacked
     -- noqa: disable=ST05,RF01,LT02
     cross join lateral (
         select
@@ -82,53 +98,35 @@ of_stacked as (
             lag(evaluated.arrears_amount) over (order by evaluated.changed_on) as previous_amount
         from (
             select
-                event_days.changed_on,
-                case
-                    when {{ arrears_amount() }} > loans_followed.tolerance_amount then {{ oldest_unpaid_due_on() }}
-                end as oldest_unpaid_due_on,
-                {{ arrears_amount() }} as arrears_amount,
+                states.state_on as changed_on,
+                case when states.arrears_amount > stacked.tolerance_amount then states.oldest_unpaid_due_on end
+                    as oldest_unpaid_due_on,
+                states.arrears_amount,
                 case
                     when not stacked.is_revolving
-                        then
-                            {{ coming_principal_amount('event_days.changed_on') }}
-                            + {{ unpaid_principal_amount() }}
-                            - {{ undrawn_amount('event_days.changed_on') }}
+                        then states.coming_principal_amount + states.unpaid_principal_amount - states.undrawn_amount
                 end as outstanding_principal_amount,
                 case
                     when not stacked.is_revolving
-                        then
-                            {{ coming_principal_amount('event_days.changed_on') }}
-                            + {{ unpaid_amount() }}
-                            - {{ undrawn_amount('event_days.changed_on') }}
+                        then states.coming_principal_amount + states.unpaid_amount - states.undrawn_amount
                 end as outstanding_amount
-            from (
-                select greatest(stacked.epoch_from, loans_followed.computed_from) as changed_on
+            from {{ states_on('(
+                select stacked.followed_from as state_on
                 union
-                select due.due_on + 1 as changed_on
+                select due.due_on + 1 as state_on
                 from unnest(stacked.due_ons) as due (due_on)
-                where
-                    due.due_on >= greatest(stacked.epoch_from, loans_followed.computed_from)
-                    and due.due_on < least(stacked.epoch_until - 1, loans_followed.computed_to)
+                where due.due_on >= stacked.followed_from and due.due_on < stacked.followed_to
                 union
-                select credited.credited_on as changed_on
+                select credited.credited_on as state_on
                 from unnest(stacked.credited_ons) as credited (credited_on)
-                where
-                    credited.credited_on > greatest(stacked.epoch_from, loans_followed.computed_from)
-                    and credited.credited_on <= least(stacked.epoch_until - 1, loans_followed.computed_to)
-            ) as event_days
-            {{ state_on('event_days.changed_on') }}
+                where credited.credited_on > stacked.followed_from and credited.credited_on <= stacked.followed_to
+            )') }} as states
         ) as evaluated
     ) as changes
     -- noqa: enable=ST05,RF01,LT02
     where
-        not stacked.is_replayed
-        and stacked.epoch_from <= loans_followed.computed_to
-        and stacked.epoch_until > loans_followed.computed_from
-        and loans_followed.computed_from <= loans_followed.computed_to
-        and (
-            changes.arrears_amount is distinct from changes.previous_amount
-            or changes.oldest_unpaid_due_on is distinct from changes.previous_due_on
-        )
+        changes.arrears_amount is distinct from changes.previous_amount
+        or changes.oldest_unpaid_due_on is distinct from changes.previous_due_on
 ),
 
 of_replayed as (
@@ -143,10 +141,7 @@ of_replayed as (
         loans_followed.tolerance_amount,
         case
             when not stacked.is_revolving
-                then
-                    {{ coming_principal_amount('replayed.state_on') }}
-                    + replayed.unpaid_principal_amount
-                    - {{ undrawn_amount('replayed.state_on') }}
+                then states.coming_principal_amount + replayed.unpaid_principal_amount - states.undrawn_amount
         end as outstanding_principal_amount,
         replayed.unpaid_other_amount
     from loans_followed
@@ -155,11 +150,7 @@ of_replayed as (
         on
             replayed.loan_id = stacked.loan_id
             and replayed.epoch_from = stacked.epoch_from
-    -- noqa: disable=ST05,LT02
-    cross join lateral (
-        select coalesce(width_bucket(replayed.state_on, stacked.due_ons), 0) as due_count
-    ) as counted
-    -- noqa: enable=ST05,LT02
+    cross join lateral {{ states_on('(select replayed.state_on)') }} as states
     where
         replayed.state_on <= loans_followed.computed_to
         and replayed.state_until > loans_followed.computed_from
