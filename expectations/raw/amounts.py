@@ -1,7 +1,9 @@
-"""Signs and fineness of figures.
+"""Signs and fineness of figures, and dates that can be.
 
 Amounts are positive, the kind of the row gives the direction: the contract says so.
 """
+
+from datetime import timedelta
 
 import great_expectations.expectations as gxe
 
@@ -12,6 +14,9 @@ from expectations.raw.from_contract import identity
 from expectations.rules import ExpectNoRows
 
 FIRST_YEAR, LAST_YEAR = "1900-01-01", "2200-12-31"
+
+# What is dated further ahead of its delivery would wait for ever without a word.
+MOST_DAYS_AHEAD = 366
 
 
 def positive(column: str) -> gxe.ExpectColumnValuesToBeBetween:
@@ -37,6 +42,19 @@ def plausible(column: str) -> gxe.ExpectColumnValuesToBeBetween:
     )
     return gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=FIRST_YEAR, max_value=LAST_YEAR, meta=meta, description=meta["sentence"]
+    )
+
+
+def not_far_ahead(column: str, loaded: Loaded) -> gxe.ExpectColumnValuesToBeBetween:
+    """A date from which a row counts: a slip of the finger in its year would leave the row without any effect."""
+    latest = max(batch.batch_date for batch in loaded.batches) + timedelta(days=MOST_DAYS_AHEAD)
+    meta = rules.row(
+        f"{column}-not-far-ahead",
+        f"{column} lies at most {MOST_DAYS_AHEAD} days after the delivery.",
+        f"{column} is {{value}}, more than {MOST_DAYS_AHEAD} days after the delivery",
+    )
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column, max_value=latest.isoformat(), meta=meta, description=meta["sentence"]
     )
 
 

@@ -8,12 +8,13 @@ from expectations.raw import amounts, from_contract
 
 
 def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
-    """The contract's rules, an amount above 0, a due date that can be."""
+    """The contract's rules, an amount above 0, dates that can be."""
     return gx.ExpectationSuite(
         "raw.charges",
         expectations=[
             *from_contract.expectations(table, loaded),
             amounts.positive("amount"),
             amounts.plausible("due_on"),
+            amounts.plausible("waived_on"),
         ],
     )

@@ -230,8 +230,25 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
                 severity="warning",
             ),
             _columns_stay(),
+            _amounts_are_in_the_loans_currency(),
             _known_loans_recur(thresholds),
         ],
+    )
+
+
+def _amounts_are_in_the_loans_currency() -> rules.ExpectNoRows:
+    """A file that states a currency where the contract has none may hold several; nobody reads which."""
+    return rules.no_rows(
+        """
+        with delivered as (select * from {batch})
+        select delivered._batch_id, delivered.table_name,
+            delivered.table_name || ' has a column currency, which is ignored: its amounts are taken for amounts in the'
+            || ' loan''s currency; convert others in the source''s SQL' as detail
+        from delivered
+        where delivered.warnings @> to_jsonb(cast('column currency is not in the contract and is ignored' as text))
+        """,
+        rules.table("currency-of-the-loan", "Amounts of a loan are in its currency, and no file says otherwise."),
+        severity="warning",
     )
 
 

@@ -5,7 +5,7 @@ import great_expectations as gx
 from arrears.contract.servicing import Table
 from arrears.gate.batches import Loaded
 from expectations import rules
-from expectations.raw import amounts, from_contract
+from expectations.raw import amounts, from_contract, schedules
 from expectations.raw.from_contract import identity
 from expectations.rules import ExpectNoRows
 
@@ -21,9 +21,14 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
             amounts.not_negative("grace_days"),
             amounts.plausible("disbursed_on"),
             amounts.plausible("maturity_on"),
+            amounts.plausible("status_on"),
+            amounts.plausible("called_on"),
+            amounts.not_far_ahead("disbursed_on", loaded),
+            amounts.not_far_ahead("status_on", loaded),
             amounts.as_fine_as_the_currency(table, "principal_amount", loaded),
             _matures_after_disbursement(table),
             _allocation_order_names_components(table),
+            schedules.has_instalments(loaded),
         ],
     )
 

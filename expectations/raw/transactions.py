@@ -5,20 +5,23 @@ import great_expectations as gx
 from arrears.contract.servicing import Table
 from arrears.gate.batches import Loaded
 from expectations import rules
-from expectations.raw import amounts, from_contract
+from expectations.raw import amounts, from_contract, schedules
 from expectations.raw.from_contract import identity
 from expectations.rules import ExpectNoRows
 
 
 def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
-    """The contract's rules, those on amounts, and those on reversals and waivers."""
+    """The contract's rules, those on amounts and dates, and those on reversals and waivers."""
     return gx.ExpectationSuite(
         "raw.transactions",
         expectations=[
             *from_contract.expectations(table, loaded),
             amounts.positive("amount"),
             amounts.plausible("effective_on"),
+            amounts.not_far_ahead("effective_on", loaded),
             amounts.as_fine_as_the_currency(table, "amount", loaded),
+            *schedules.not_before_disbursement(table, "effective_on", loaded, "booking is valued"),
+            schedules.credit_is_within_the_loan(loaded),
             _waiver_names_a_component(table),
             _reversal_names_a_booking(table, loaded),
             _reversal_is_whole(table, loaded),

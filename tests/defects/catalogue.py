@@ -50,6 +50,11 @@ def add(table: str, **values: str) -> Callable[[Drop], object]:
     return lambda drop: drop[table].append(values)
 
 
+def add_first(table: str, **values: str) -> Callable[[Drop], object]:
+    """A mutator: the first row of a table that was never delivered."""
+    return lambda drop: drop.update({table: [values]})
+
+
 def copy_with(table: str, changes: Row, **key: str) -> Callable[[Drop], object]:
     """A mutator: one more row like another, with some values changed."""
     return lambda drop: drop[table].append(row_of(drop, table, **key) | changes)
@@ -93,6 +98,26 @@ def _reverse(transaction_id: str, **changes: str) -> Callable[[Drop], object]:
 
 def _book(**changes: str) -> Callable[[Drop], object]:
     return add("transactions", **(_BOOKING | changes))
+
+
+def _reschedule(loan_id: str, effective_on: dict[str, str], basis: str | None = None) -> Callable[[Drop], object]:
+    """A second version of a loan's schedule: instalments by number, each with its own day of taking effect."""
+    return lambda drop: drop["instalments"].extend(
+        row_of(drop, "instalments", loan_id=loan_id, instalment_number=number)
+        | {"schedule_version": "2", "effective_on": day, "basis": basis}
+        for number, day in effective_on.items()
+    )
+
+
+_PAUSE = {
+    "forbearance_id": "F1",
+    "loan_id": "L05",
+    "kind": "delinquency_pause",
+    "agreed_on": "2026-03-01",
+    "starts_on": "2026-03-01",
+    "ends_on": "2026-03-15",
+    "is_distressed": "false",
+}
 
 
 def _rename_loan(drop: Drop) -> None:
@@ -324,6 +349,129 @@ CATALOGUE = (
     ),
     Defect(
         "an exchange rate of 0", set_value("fx_rates", "rate", "0", currency="USD"), "raw.fx_rates", "rate-positive"
+    ),
+    Defect(
+        "a charge waived in year 206",
+        set_value("charges", "waived_on", "0206-01-01", charge_id="C01"),
+        "raw.charges",
+        "waived_on-plausible",
+        held_loan="L01",
+    ),
+    Defect(
+        "a status since year 1026",
+        set_value("loans", "status_on", "1026-03-01", loan_id="L05"),
+        "raw.loans",
+        "status_on-plausible",
+        held_loan="L05",
+    ),
+    Defect(
+        "a disbursement in forty years",
+        _both(
+            set_value("loans", "disbursed_on", "2066-06-01", loan_id="L05"),
+            set_value("loans", "maturity_on", "2067-06-01", loan_id="L05"),
+        ),
+        "raw.loans",
+        "disbursed_on-not-far-ahead",
+        held_loan="L05",
+    ),
+    Defect(
+        "a booking valued in forty years",
+        _book(effective_on="2066-03-31"),
+        "raw.transactions",
+        "effective_on-not-far-ahead",
+        held_loan="L07",
+    ),
+    Defect(
+        "a schedule that takes effect in forty years",
+        _reschedule("L05", {"12": "2066-04-01"}),
+        "raw.instalments",
+        "effective_on-not-far-ahead",
+        held_loan="L05",
+    ),
+    Defect(
+        "a pause since year 206",
+        add_first("forbearances", **(_PAUSE | {"starts_on": "0206-03-01"})),
+        "raw.forbearances",
+        "starts_on-plausible",
+        held_loan="L05",
+    ),
+    Defect(
+        "a pause that ends before it starts",
+        add_first("forbearances", **(_PAUSE | {"ends_on": "2026-02-15"})),
+        "raw.forbearances",
+        "ends-after-start",
+        held_loan="L05",
+    ),
+    Defect(
+        "a servicer's balance of year 206",
+        add_first("servicer_balances", loan_id="L05", balance_on="0206-03-31", days_past_due="0"),
+        "raw.servicer_balances",
+        "balance_on-plausible",
+        held_loan="L05",
+    ),
+    # Schedules and their loans
+    Defect(
+        "two versions under one number",
+        _reschedule("L05", {"9": "2026-04-01", "10": "2026-04-01", "11": "2026-05-01", "12": "2026-05-01"}),
+        "raw.instalments",
+        "schedule_version-one",
+        held_loan="L05",
+    ),
+    Defect(
+        "a known version that takes effect on another day in part",
+        set_value("instalments", "effective_on", "2025-07-01", loan_id="L05", instalment_number="12"),
+        "raw.instalments",
+        "schedule_version-one",
+        held_loan="L05",
+    ),
+    Defect(
+        "a known version that is a rest in part",
+        set_value("instalments", "basis", "unpaid", loan_id="L05", instalment_number="12"),
+        "raw.instalments",
+        "schedule_version-one",
+        held_loan="L05",
+    ),
+    Defect(
+        "a due date a century ago",
+        set_value("instalments", "due_on", "1925-09-01", loan_id="L05", instalment_number="3"),
+        "raw.instalments",
+        "due_on-not-far-before",
+        held_loan="L05",
+    ),
+    Defect(
+        "a booking before disbursement",
+        _book(effective_on="2025-05-31"),
+        "raw.transactions",
+        "effective_on-from-disbursement",
+        outcome="warning",
+    ),
+    Defect(
+        "instalments that are not the principal",
+        set_value("instalments", "principal_amount", "10.00", loan_id="L05", instalment_number="3"),
+        "raw.instalments",
+        "first-version-adds-up",
+        outcome="warning",
+    ),
+    Defect(
+        "a loan without instalments",
+        copy_with("loans", {"loan_id": "L78"}, loan_id="L05"),
+        "raw.loans",
+        "has-instalments",
+        outcome="warning",
+    ),
+    Defect(
+        "bookings that name a currency of their own",
+        _book(currency="USD"),
+        "raw.deliveries",
+        "currency-of-the-loan",
+        outcome="warning",
+    ),
+    Defect(
+        "a booking in a smaller currency",
+        _book(amount="16500.00"),  # yen on a loan of 1320.00 EUR in all
+        "raw.transactions",
+        "credit-within-the-loan",
+        outcome="warning",
     ),
     # Tables that only grow
     Defect(

@@ -233,7 +233,10 @@ def _contract(contract_id: str, agency_id: str, capacity: int) -> Row:
 
 
 def write_drop(folder: Path, drop: Mapping[str, Sequence[Row]]) -> Path:
-    """Writes a drop as CSV files, every column of the contract in every file but those GONE; gives the folder."""
+    """Writes a drop as CSV files; gives the folder.
+
+    Every file has every column of the contract but those GONE, and what else stands in its rows.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in drop.items():
         columns = [
@@ -241,8 +244,7 @@ def write_drop(folder: Path, drop: Mapping[str, Sequence[Row]]) -> Path:
             for column in contract()[name].column_names
             if not rows or any(row.get(column) != GONE for row in rows)
         ]
-        if any("_deleted" in row for row in rows):
-            columns.append("_deleted")
+        columns += sorted({column for row in rows for column in row} - set(contract()[name].column_names))
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()
