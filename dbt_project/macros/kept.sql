@@ -90,3 +90,21 @@ select 1
 analyze {{ this }}
 {%- endif -%}
 {%- endmacro -%}
+
+{#- A relation's rows of the loans in hand, which the query calls loans. Of a few loans they are looked up loan by loan: a
+    staging view reads open and closed rows apart, and PostgreSQL carries no join into such a view, so that it would read
+    all of them, but a lateral parameter it does; `offset 0` keeps it from turning that into a join again. -#}
+{%- macro of_loans_in_hand(relation) -%}
+{%- if is_partial() -%}
+select known.*
+    from loans
+    cross join lateral (
+        select of_loan.*
+        from (select * from {{ relation }}) as of_loan
+        where of_loan.loan_id = loans.loan_id
+        offset 0
+    ) as known
+{%- else -%}
+select * from {{ relation }}
+{%- endif -%}
+{%- endmacro -%}

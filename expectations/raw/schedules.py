@@ -176,6 +176,7 @@ def first_version_adds_up(loaded: Loaded) -> ExpectNoRows:
     loan, one drawn in parts, and a version of what was still unpaid. A line that could not be read is a finding of its
     own.
     """
+    loans = loans_around(loaded, "brought", ("principal_amount", "product", "is_drawn_in_parts", "currency"))
     return rules.no_rows(
         f"""
         with delivered as (select * from {{batch}}),
@@ -202,8 +203,7 @@ def first_version_adds_up(loaded: Loaded) -> ExpectNoRows:
                 (brought.row_count + coalesce(staying.row_count, 0)) * {LARGEST_ROUNDING} as rounding_amount
             from brought
             left join staying on brought.loan_id = staying.loan_id and brought._source = staying._source
-            inner join {loans_around(loaded, "brought", ("principal_amount", "product", "is_drawn_in_parts", "currency"))}
-                as loans on brought.loan_id = loans.loan_id and brought._source = loans._source
+            inner join {loans} as loans on brought.loan_id = loans.loan_id and brought._source = loans._source
             where brought.is_rest is not true and loans.is_drawn_in_parts is not true and loans.product <> 'revolving'
         ),
         differing as (

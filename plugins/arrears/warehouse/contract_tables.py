@@ -120,6 +120,8 @@ def _indexes_for_touched_loans(connection: psycopg.Connection, table: Table) -> 
     wanted = {"split": "(_known_from) where _split_by is not null"}
     if "loan_id" in table.column_names and table.primary_key[0] != "loan_id":
         wanted["of_loan"] = "(loan_id) where _known_to is null"
+    if "loan_id" in table.column_names:
+        wanted["of_loan_before"] = "(loan_id) where _known_to is not null"
     if table.known_at is not None:
         # On an expression: else every reading of what was known by a date would go through it, row by row.
         wanted["known"] = "((_known_from + 0))"

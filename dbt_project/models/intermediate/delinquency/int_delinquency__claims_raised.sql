@@ -11,11 +11,11 @@ epochs as (
 ),
 
 instalments as (
-    select * from {{ ref('stg_servicing__instalments') }}
+    {{ of_loans_in_hand(ref('stg_servicing__instalments')) }}
 ),
 
 charges as (
-    select * from {{ ref('stg_servicing__charges') }}
+    {{ of_loans_in_hand(ref('stg_servicing__charges')) }}
 ),
 
 bookings as (

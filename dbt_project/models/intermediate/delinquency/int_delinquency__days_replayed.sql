@@ -20,7 +20,7 @@ stacked as (
 ),
 
 bookings as (
-    select * from {{ ref('int_delinquency__bookings_valid') }}
+    {{ of_loans_in_hand(ref('int_delinquency__bookings_valid')) }}
 ),
 
 epochs as (

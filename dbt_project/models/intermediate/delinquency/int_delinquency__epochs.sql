@@ -9,7 +9,7 @@ with loans as (
 ),
 
 instalments as (
-    select * from {{ ref('stg_servicing__instalments') }}
+    {{ of_loans_in_hand(ref('stg_servicing__instalments')) }}
 ),
 
 effective as (

@@ -33,7 +33,7 @@ claims as (
 ),
 
 bookings as (
-    select * from {{ ref('int_delinquency__bookings_valid') }}
+    {{ of_loans_in_hand(ref('int_delinquency__bookings_valid')) }}
 ),
 
 {# In the order in which they are paid; each array is gathered in that same order, which costs no further sort. #}

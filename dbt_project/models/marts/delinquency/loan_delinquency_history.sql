@@ -25,7 +25,7 @@ batches as (
     select * from {{ source('ops', 'batches') }}
 ),
 
-stacked as (
+stacked as not materialized (
     select * from {{ ref('int_delinquency__loans_stacked') }}
 ),
 
@@ -160,11 +160,15 @@ of_replayed as (
 {% if is_incremental() %}
 {# The stretch that was open before a loan was touched. #}
 open_before as (
-    select distinct on (kept.loan_id) kept.*
-    from {{ this }} as kept
-    inner join touched on kept.loan_id = touched.loan_id
-    where kept.valid_from < touched.changed_from
-    order by kept.loan_id asc, kept.valid_from desc
+    select open_then.*
+    from touched
+    cross join lateral (
+        select kept.*
+        from {{ this }} as kept
+        where kept.loan_id = touched.loan_id and kept.valid_from < touched.changed_from
+        order by kept.valid_from desc
+        limit 1
+    ) as open_then
 ),
 {% endif %}
 
