@@ -193,7 +193,10 @@ def test_every_number_of_fineracts_tests_comes_out_or_differs_for_a_stated_reaso
         steps.run(name, D, run_id="test", source="fineract" if name == "extract" else None)
 
     assert workplace.rows("select table_name, rule, reason from quarantine.rows") == []
-    assert workplace.rows("select suite, rule from ops.gate_results where not is_passed") == []
+    # Nine of the cases overpay a loan by more than all that it was to pay.
+    assert workplace.rows("select suite, rule, failed_count from ops.gate_results where not is_passed") == [
+        ("raw.transactions", "credit-within-the-loan", 9)
+    ]
     assert workplace.rows("select table_name, warnings from ops.batch_tables where warnings <> '[]'") == []
     made = Made(workplace)
     cell_count, late_count, wrong, silent = 0, 0, {}, list[str]()
