@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import daily_run, extraction
+from benchmarks import daily_run, delinquency, extraction
 
-BENCHMARKS = {"daily_run": daily_run.main, "extraction": extraction.main}
+BENCHMARKS = {"daily_run": daily_run.main, "delinquency": delinquency.main, "extraction": extraction.main}
 
 
 def main() -> None:
