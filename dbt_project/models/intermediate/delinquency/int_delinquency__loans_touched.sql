@@ -125,6 +125,28 @@ touched as (
         cast('-infinity' as date) as changed_from
     from loans
     where not (select kept.is_whole from kept)
+    union all
+    {# A drop dated before the first one moves the day from which a source's loans were told of (is_reconstructed). #}
+    select
+        loan_id,
+        false as has_changed_rows,
+        cast('-infinity' as date) as changed_from
+    from loans
+    where
+        (select kept.is_whole from kept)
+        and exists (
+            select 1
+            from batches
+            inner join batches_changed on batches.batch_id = batches_changed.batch_id
+            where not exists (
+                select 1
+                from batches as earlier
+                where
+                    earlier.source = batches.source
+                    and earlier.state = 'accepted'
+                    and earlier.batch_date < batches.batch_date
+            )
+        )
     {% if stated %}
     union all
     select

@@ -40,7 +40,8 @@ from_sums as (
         in_force.loan_id,
         count(*) as times_late
     from in_force
-    cross join lateral unnest(in_force.due_ons, in_force.due_amounts, in_force.instalment_counts)
+    cross join
+        lateral unnest(in_force.due_ons, in_force.due_amounts, in_force.instalment_counts)
         with ordinality as claims (due_on, due_amount, instalment_count, position)
     where
         not in_force.is_replayed
@@ -58,7 +59,8 @@ from_replay as (
         in_force.loan_id,
         count(*) as times_late
     from in_force
-    cross join lateral unnest(in_force.due_ons, in_force.instalment_counts)
+    cross join
+        lateral unnest(in_force.due_ons, in_force.instalment_counts)
         with ordinality as claims (due_on, instalment_count, position)
     inner join replayed
         on
