@@ -13,9 +13,9 @@
 {{ return(execute and not flags.FULL_REFRESH and kept_relation('int_delinquency__loans_stacked') is not none) }}
 {%- endmacro -%}
 
-{#- A kept model as it stands, read by a model that it depends on; none where it was never built. -#}
+{#- A kept model as it stands, read by a model that it depends on; none where it was never built, and in unit tests. -#}
 {%- macro kept_relation(name) -%}
-{%- if execute -%}
+{%- if execute and this is not none -%}
 {{ return(adapter.get_relation(this.database, this.schema, name)) }}
 {%- endif -%}
 {{ return(none) }}

@@ -29,7 +29,7 @@ from tests.oracle.lender import Drop, Known, Lender, key_of, write
 from tests.oracle.random_loans import a_random_loan, tables_of
 
 FIRST = date(2026, 1, 28)
-SIZES = [(1, 5, 40), pytest.param(2, 14, 250, marks=pytest.mark.slow), pytest.param(3, 14, 250, marks=pytest.mark.slow)]
+SIZES = [pytest.param(*size, marks=pytest.mark.slow) for size in ((1, 5, 40), (2, 14, 250), (3, 14, 250))]
 READING = ("days_past_due", "days_delinquent", "arrears_amount")
 NOTHING: tuple[object, ...] = (0, 0, 0)
 NONE: tuple[object, ...] = (None, None, None)
