@@ -141,21 +141,35 @@ elsewhere_counted as (
     where contagion.with_elsewhere
 ),
 
+causes_by_day as (
+    select
+        rule_book,
+        rule_number,
+        level,
+        subject_id,
+        valid_from
+    from counted
+    union all
+    select
+        rule_book,
+        rule_number,
+        level,
+        subject_id,
+        valid_from
+    from elsewhere_counted
+    where overdue_amount > 0
+),
+
+{# What was owed before the first cause does not matter. #}
 subjects as (
     select
         rule_book,
         rule_number,
         level,
-        subject_id
-    from counted
-    union
-    select
-        rule_book,
-        rule_number,
-        level,
-        subject_id
-    from elsewhere_counted
-    where overdue_amount > 0
+        subject_id,
+        min(valid_from) as caused_from
+    from causes_by_day
+    group by rule_book, rule_number, level, subject_id
 ),
 
 exposures as (
@@ -165,7 +179,7 @@ exposures as (
         members.level,
         members.subject_id,
         members.loan_id,
-        history.valid_from,
+        greatest(history.valid_from, subjects.caused_from) as valid_from,
         least(history.valid_to, {{ as_of_date() }}) as valid_to,
         coalesce(
             case when history.valid_to is null then loans.outstanding_amount end,
@@ -180,7 +194,9 @@ exposures as (
             and subjects.subject_id = members.subject_id
     inner join loans on members.loan_id = loans.loan_id
     inner join history on loans.loan_id = history.loan_id
-    where history.valid_from <= {{ as_of_date() }}
+    where
+        history.valid_from <= {{ as_of_date() }}
+        and (history.valid_to is null or history.valid_to >= subjects.caused_from)
 ),
 
 amounts as (
