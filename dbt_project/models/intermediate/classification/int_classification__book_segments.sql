@@ -1,0 +1,5 @@
+with final as (
+    {{ rule_book_rows('segments', {'exposure_class': 'text', 'segment': 'text'}) }}
+)
+
+select * from final
