@@ -24,7 +24,7 @@ create table working.int_delinquency__loans_positioned (loan_id text, days_past_
 create table working.int_delinquency__loans_stated (loan_id text, oldest_unpaid_due_on date);
 create table working.int_risk__loans_scored (loan_id text, model_role text, default_probability numeric(9, 8));
 """
-MODELS = ("+loan_classification,stg_servicing__*", "int_classification__*", "loan_classification")
+MODELS = ("int_classification__*", "loan_classification")
 
 
 @dataclass

@@ -37,7 +37,7 @@ select
             'transactions': 'effective_on',
             'instalments': 'effective_on',
             'charges': 'due_on',
-            'forbearances': 'starts_on',
+            'forbearances': 'least(starts_on, agreed_on)',
             'servicer_balances': 'balance_on',
         }.get(table, 'cast(null as date)') }} as bears_from
 {%- endmacro -%}

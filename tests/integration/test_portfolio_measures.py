@@ -77,7 +77,9 @@ def portfolio(workplace: Workplace, tmp_path: Path) -> Workplace:
         ],
     )
     take_in(drop, D)
-    dbt.invoke(["build", "--select", f"+{MEASURES}", "--exclude", "resource_type:seed", "test_type:unit"], D)
+    dbt.invoke(
+        ["build", "--select", f"+{MEASURES}", "--exclude", "resource_type:seed", "test_type:unit", "selector:views"], D
+    )
     return workplace
 
 

@@ -54,7 +54,7 @@ def build(day: date, *more: str, anew: bool = False) -> None:
         anew = anew or kept.why_anew(connection) is not None
     select = [f"+{model}" for model in ("loan_delinquency", *kept_models(), *more)]
     again = ["--full-refresh"] if anew else []
-    dbt.invoke(["run", "--select", *select, "--exclude", "resource_type:seed", *again], day)
+    dbt.invoke(["run", "--select", *select, "--exclude", "resource_type:seed", "selector:views", *again], day)
 
 
 def rows(workplace: Workplace, query: str, *given: object, as_of: date | None = None) -> list[Row]:

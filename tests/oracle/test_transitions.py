@@ -58,7 +58,7 @@ class Panel:
 def build(workplace: Workplace, panel: Panel) -> None:
     """The portfolio's measures, built by dbt on the panel as month ends."""
     as_of = MONTH_ENDS[-1]
-    dbt.invoke(["run", "--select", "+loan_month_ends", "--exclude", "resource_type:seed"], as_of)
+    dbt.invoke(["run", "--select", "+loan_month_ends", "--exclude", "resource_type:seed", "selector:views"], as_of)
     with (
         workplace.connect() as connection,
         connection.cursor().copy(

@@ -127,7 +127,7 @@ def is_prepared(connection: psycopg.Connection) -> bool:
 
 
 def prepare() -> bool:
-    """Brings seeds, marts' tables and empty working relations to this version of the project; True when it had to.
+    """Brings seeds, views, marts' tables and empty working relations to this project's version; True when it had to.
 
     Raises:
         TransformError: dbt failed.
@@ -142,7 +142,8 @@ def prepare() -> bool:
     with connect() as connection:
         publishing.make_marts(connection, manifest())
     invoke(["seed", "--full-refresh"], any_date)
-    invoke(["run", "--selector", "quality"], any_date)
+    for selector in ("views", "quality"):
+        invoke(["run", "--selector", selector], any_date)
     as_known.create_functions()
     with connect() as connection:
         connection.execute(

@@ -3,7 +3,6 @@
    contract's own. An account stays with who holds it, under the contract it was placed under if that may still
    have it. One that comes back after days without an assignment stays while there is room, those that bring most
    first: its place may have been given to another since. #}
-{{ config(pre_hook="{{ create_decision_tables() }}") }}
 with eligible as (
     select * from {{ ref('int_assignment__loans_eligible') }}
 ),

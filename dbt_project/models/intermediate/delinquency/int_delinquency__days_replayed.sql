@@ -20,7 +20,7 @@ stacked as (
 ),
 
 bookings as (
-    {{ of_loans_in_hand(ref('int_delinquency__bookings_valid')) }}
+    select * from {{ ref('int_delinquency__bookings_valid') }}
 ),
 
 epochs as (
@@ -45,7 +45,13 @@ bookings_to_replay as (
             order by bookings.effective_on, bookings.booked_at, bookings.booking_key
         ) as booking_position
     from epochs
-    inner join bookings on epochs.loan_id = bookings.loan_id
+    cross join
+        lateral (
+            select of_loan.*
+            from bookings as of_loan
+            where of_loan.loan_id = epochs.loan_id
+            offset 0 -- noqa: AM09
+        ) as bookings
     where
         (bookings.is_credit or bookings.kind in ('waiver', 'refund'))
         and (epochs.replayed_from is null or bookings.effective_on >= epochs.replayed_from)

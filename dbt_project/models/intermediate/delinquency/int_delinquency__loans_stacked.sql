@@ -28,110 +28,18 @@ orders as (
     select * from {{ ref('int_delinquency__allocation_orders_ranked') }}
 ),
 
-claims as (
-    select * from {{ ref('int_delinquency__claims_raised') }}
-),
-
-bookings as (
-    {{ of_loans_in_hand(ref('int_delinquency__bookings_valid')) }}
-),
-
-{# In the order in which they are paid; each array is gathered in that same order, which costs no further sort. #}
-claims_running as (
-    select
-        loan_id,
-        epoch_from,
-        due_on,
-        claim_kind_rank,
-        claim_number,
-        claim_key,
-        lapses_on,
-        claim_kind,
-        principal_amount,
-        sum(principal_amount) over paid_in_order as due_principal_amount,
-        sum(interest_amount) over paid_in_order as due_interest_amount,
-        sum(fee_amount) over paid_in_order as due_fee_amount,
-        sum(penalty_amount) over paid_in_order as due_penalty_amount,
-        count(*) filter (where claim_kind = 'instalment' and claim_amount > 0) over paid_in_order as instalment_count
-    from claims
-    window
-        paid_in_order as (
-            partition by loan_id, epoch_from
-            order by due_on, claim_kind_rank, claim_number, claim_key
-            rows between unbounded preceding and current row
-        )
-),
-
 claims_stacked as (
-    select
-        loan_id,
-        epoch_from,
-        {{ in_order('due_on') }} as due_ons,
-        {{ in_order('lapses_on') }} as lapse_ons,
-        {{ in_order('cast(instalment_count as integer)') }} as instalment_counts,
-        {{ in_order('due_principal_amount + due_interest_amount + due_fee_amount + due_penalty_amount') }}
-            as due_amounts,
-        {{ in_order('due_principal_amount') }} as due_principal_amounts,
-        {{ in_order('due_interest_amount') }} as due_interest_amounts,
-        {{ in_order('due_fee_amount') }} as due_fee_amounts,
-        {{ in_order('due_penalty_amount') }} as due_penalty_amounts,
-        count(lapses_on) as lapsing_count,
-        max(due_interest_amount) as interest_amount,
-        max(due_fee_amount) as fee_amount,
-        max(due_penalty_amount) as penalty_amount,
-        sum(principal_amount) filter (where claim_kind = 'instalment') as scheduled_principal_amount,
-        {{ in_order('due_on') }} filter (where claim_kind = 'chargeback' and principal_amount > 0) as chargeback_ons,
-        {{ in_order('principal_amount') }} filter (where claim_kind = 'chargeback' and principal_amount > 0)
-            as chargeback_principal_amounts
-    from claims_running
-    group by loan_id, epoch_from
-),
-
-{# All bookings once. A day with two has two elements: what is looked up is the last of a day. #}
-bookings_running as (
-    select
-        bookings.loan_id,
-        bookings.effective_on,
-        bookings.transaction_id,
-        bookings.is_credit,
-        bookings.kind in ('repayment', 'recovery') as is_payment,
-        bookings.kind = 'disbursement' and loans.is_drawn_in_parts as is_drawing,
-        bookings.kind in ('waiver', 'refund') as is_exception,
-        sum(case when bookings.is_credit then bookings.amount else 0 end) over in_time as credited_amount,
-        case
-            when loans.is_drawn_in_parts
-                then
-                    sum(bookings.amount) filter (
-                        where bookings.kind = 'disbursement' and loans.is_drawn_in_parts
-                    ) over in_time
-        end as disbursed_amount
-    from bookings
-    inner join loans on bookings.loan_id = loans.loan_id
-    window
-        in_time as (
-            partition by bookings.loan_id
-            order by bookings.effective_on, bookings.transaction_id
-            rows between unbounded preceding and current row
-        )
+    select * from {{ ref('int_delinquency__claims_stacked') }}
 ),
 
 bookings_stacked as (
-    select
-        loan_id,
-        bool_or(is_exception) as has_exception,
-        {{ in_time('effective_on') }} filter (where is_credit) as credited_ons,
-        {{ in_time('credited_amount') }} filter (where is_credit) as credited_amounts,
-        {{ in_time('effective_on') }} filter (where is_payment) as payment_ons,
-        {{ in_time('effective_on') }} filter (where is_drawing) as disbursed_ons,
-        {{ in_time('disbursed_amount') }} filter (where is_drawing) as disbursed_amounts
-    from bookings_running
-    group by loan_id
+    select * from {{ ref('int_delinquency__bookings_stacked') }}
 ),
 
 lapsing as (
     select distinct loan_id
     from claims_stacked
-    where lapsing_count > 0
+    where lapse_ons is not null
 ),
 
 joined as (
@@ -142,20 +50,20 @@ joined as (
         loans.allocation_mode = 'component_first'
         or coalesce(bookings_stacked.has_exception, false)
         or lapsing.loan_id is not null as is_replayed,
+        loans.is_revolving or epochs.replayed_from is not null as is_worked_out,
         orders.principal_rank,
         orders.interest_rank,
         orders.fee_rank,
         orders.penalty_rank,
-        coalesce(claims_stacked.scheduled_principal_amount, 0) as scheduled_principal_amount,
+        claims_stacked.scheduled_principal_amount,
         claims_stacked.due_ons,
-        case when claims_stacked.lapsing_count > 0 then claims_stacked.lapse_ons end as lapse_ons,
+        claims_stacked.lapse_ons,
         claims_stacked.instalment_counts,
         claims_stacked.due_amounts,
         claims_stacked.due_principal_amounts,
-        case when claims_stacked.interest_amount > 0 then claims_stacked.due_interest_amounts end
-            as due_interest_amounts,
-        case when claims_stacked.fee_amount > 0 then claims_stacked.due_fee_amounts end as due_fee_amounts,
-        case when claims_stacked.penalty_amount > 0 then claims_stacked.due_penalty_amounts end as due_penalty_amounts,
+        claims_stacked.due_interest_amounts,
+        claims_stacked.due_fee_amounts,
+        claims_stacked.due_penalty_amounts,
         claims_stacked.chargeback_ons,
         claims_stacked.chargeback_principal_amounts,
         bookings_stacked.credited_ons,
@@ -178,10 +86,9 @@ joined as (
    what was brought before it does not count, and a revolving loan does not use what comes when nothing is due. #}
 worked_out as (
     select
-        joined.loan_id,
-        joined.epoch_from,
-        used.credited_ons,
-        used.credited_amounts,
+        joined.*,
+        used.credited_ons as worked_out_ons,
+        used.credited_amounts as worked_out_amounts,
         used.used_amounts
     from joined
     cross join
@@ -214,50 +121,46 @@ worked_out as (
                     from
                         unnest(joined.credited_ons, joined.credited_amounts)
                         with ordinality as unnested (credited_on, credited_amount, place)
-                    where joined.replayed_from is null or unnested.credited_on >= joined.replayed_from
+                    where
+                        joined.is_worked_out
+                        and (joined.replayed_from is null or unnested.credited_on >= joined.replayed_from)
                 ) as counting
             ) as credits
         ) as used
-    where joined.is_revolving or joined.replayed_from is not null
 ),
 
 final as (
     select
-        joined.loan_id,
-        joined.schedule_version,
-        joined.epoch_from,
-        joined.epoch_until,
-        joined.replayed_from,
-        joined.is_revolving,
-        joined.is_drawn_in_parts,
-        joined.is_replayed,
-        joined.principal_rank,
-        joined.interest_rank,
-        joined.fee_rank,
-        joined.penalty_rank,
-        joined.scheduled_principal_amount,
-        joined.due_ons,
-        joined.lapse_ons,
-        joined.instalment_counts,
-        joined.due_amounts,
-        joined.due_principal_amounts,
-        joined.due_interest_amounts,
-        joined.due_fee_amounts,
-        joined.due_penalty_amounts,
-        joined.chargeback_ons,
-        joined.chargeback_principal_amounts,
-        case when worked_out.loan_id is null then joined.credited_ons else worked_out.credited_ons end as credited_ons,
-        case when worked_out.loan_id is null then joined.credited_amounts else worked_out.used_amounts end
-            as used_amounts,
-        case when joined.is_revolving then worked_out.credited_amounts end as credited_amounts,
-        joined.payment_ons,
-        joined.disbursed_ons,
-        joined.disbursed_amounts
-    from joined
-    left join worked_out
-        on
-            joined.loan_id = worked_out.loan_id
-            and joined.epoch_from = worked_out.epoch_from
+        loan_id,
+        schedule_version,
+        epoch_from,
+        epoch_until,
+        replayed_from,
+        is_revolving,
+        is_drawn_in_parts,
+        is_replayed,
+        principal_rank,
+        interest_rank,
+        fee_rank,
+        penalty_rank,
+        scheduled_principal_amount,
+        due_ons,
+        lapse_ons,
+        instalment_counts,
+        due_amounts,
+        due_principal_amounts,
+        due_interest_amounts,
+        due_fee_amounts,
+        due_penalty_amounts,
+        chargeback_ons,
+        chargeback_principal_amounts,
+        case when is_worked_out then worked_out_ons else credited_ons end as credited_ons,
+        case when is_worked_out then used_amounts else credited_amounts end as used_amounts,
+        case when is_revolving then worked_out_amounts end as credited_amounts,
+        payment_ons,
+        disbursed_ons,
+        disbursed_amounts
+    from worked_out
 )
 
 select * from final

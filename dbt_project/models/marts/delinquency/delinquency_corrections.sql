@@ -177,6 +177,7 @@ segments_compared as (
         segments.ends_on is not null
         and (
             loans_changed.may_change_days_alone
+            or (stretches_then.loan_id is null) <> (stretches_now.loan_id is null)
             or stretches_then.oldest_unpaid_due_on is distinct from stretches_now.oldest_unpaid_due_on
             or coalesce(stretches_then.arrears_amount, 0) <> coalesce(stretches_now.arrears_amount, 0)
         )
@@ -316,6 +317,10 @@ final as (
         counted.days_past_due_then <> counted.days_past_due_now
         or counted.days_delinquent_then <> counted.days_delinquent_now
         or counted.arrears_then_amount <> counted.arrears_now_amount
+        {# A state that is lost is listed although it was nothing, so that what the day read is told; one that comes
+           back is listed to end that. A loan that is known a little late and owes nothing is not. #}
+        or (counted.had_state_then and not counted.has_state_now)
+        or (counted.has_state_now and not counted.had_state_then and first_corrections.loan_id is not null)
 )
 
 select * from final

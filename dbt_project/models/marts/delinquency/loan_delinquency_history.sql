@@ -55,7 +55,8 @@ loans_followed as (
         least(
             case when loans.status in ('closed', 'sold') then loans.status_on - 1 end, {{ as_of_date() }}
         ) as computed_to,
-        first_deliveries.delivered_from
+        first_deliveries.delivered_from{{ "," if is_incremental() }}
+        {{ "touched.changed_from" if is_incremental() }}
     from loans
     left join first_deliveries on loans._source = first_deliveries.source
     {% if is_incremental() %}
@@ -63,189 +64,149 @@ loans_followed as (
     {% endif %}
 ),
 
-stacks_followed as (
-    select
-        loans_followed.loan_id,
-        loans_followed.tolerance_amount,
-        greatest(stacked.epoch_from, loans_followed.computed_from) as followed_from,
-        least(stacked.epoch_until - 1, loans_followed.computed_to) as followed_to,
-        {{ unpacked() }}
-    from loans_followed
-    inner join stacked on loans_followed.loan_id = stacked.loan_id
-    where
-        not stacked.is_replayed
-        and stacked.epoch_from <= loans_followed.computed_to
-        and stacked.epoch_until > loans_followed.computed_from
-        and loans_followed.computed_from <= loans_followed.computed_to
-    offset 0 -- noqa: AM09
-),
-
-{# Days that agree with the one before are dropped epoch by epoch, so that what is left can be sorted as a whole. #}
-of_stacked as (
-    select
-        stacked.loan_id,
-        changes.changed_on,
-        changes.oldest_unpaid_due_on,
-        changes.arrears_amount,
-        changes.outstanding_principal_amount,
-        changes.outstanding_amount
-    from stacks_followed as stacked
-    -- noqa: disable=ST05,RF01,LT02
-    cross join lateral (
-        select
-            evaluated.*,
-            lag(evaluated.oldest_unpaid_due_on) over (order by evaluated.changed_on) as previous_due_on,
-            lag(evaluated.arrears_amount) over (order by evaluated.changed_on) as previous_amount
-        from (
-            select
-                states.state_on as changed_on,
-                case when states.arrears_amount > stacked.tolerance_amount then states.oldest_unpaid_due_on end
-                    as oldest_unpaid_due_on,
-                states.arrears_amount,
-                case
-                    when not stacked.is_revolving
-                        then states.coming_principal_amount + states.unpaid_principal_amount - states.undrawn_amount
-                end as outstanding_principal_amount,
-                case
-                    when not stacked.is_revolving
-                        then states.coming_principal_amount + states.unpaid_amount - states.undrawn_amount
-                end as outstanding_amount
-            from {{ states_on('(
-                select stacked.followed_from as state_on
-                union
-                select due.due_on + 1 as state_on
-                from unnest(stacked.due_ons) as due (due_on)
-                where due.due_on >= stacked.followed_from and due.due_on < stacked.followed_to
-                union
-                select credited.credited_on as state_on
-                from unnest(stacked.credited_ons) as credited (credited_on)
-                where credited.credited_on > stacked.followed_from and credited.credited_on <= stacked.followed_to
-            )') }} as states
-        ) as evaluated
-    ) as changes
-    -- noqa: enable=ST05,RF01,LT02
-    where
-        changes.arrears_amount is distinct from changes.previous_amount
-        or changes.oldest_unpaid_due_on is distinct from changes.previous_due_on
-),
-
 of_replayed as (
     select
-        loans_followed.loan_id,
-        greatest(replayed.state_on, loans_followed.computed_from) as changed_on,
+        replayed.loan_id,
+        replayed.state_on,
+        replayed.state_until,
         replayed.arrears_principal_amount
         + replayed.arrears_interest_amount
         + replayed.arrears_fee_amount
         + replayed.arrears_penalty_amount as arrears_amount,
         replayed.oldest_unpaid_due_on,
-        loans_followed.tolerance_amount,
         case
             when not stacked.is_revolving
                 then states.coming_principal_amount + replayed.unpaid_principal_amount - states.undrawn_amount
         end as outstanding_principal_amount,
         replayed.unpaid_other_amount
-    from loans_followed
-    inner join replayed on loans_followed.loan_id = replayed.loan_id
+    from replayed
     inner join stacked
         on
             replayed.loan_id = stacked.loan_id
             and replayed.epoch_from = stacked.epoch_from
     cross join lateral {{ states_on('(select replayed.state_on)') }} as states
-    where
-        replayed.state_on <= loans_followed.computed_to
-        and replayed.state_until > loans_followed.computed_from
-        and loans_followed.computed_from <= loans_followed.computed_to
 ),
 
-{% if is_incremental() %}
-{# The stretch that was open before a loan was touched. #}
-open_before as (
-    select open_then.*
-    from touched
-    cross join lateral (
-        select kept.*
-        from {{ this }} as kept
-        where kept.loan_id = touched.loan_id and kept.valid_from < touched.changed_from
-        order by kept.valid_from desc
-        limit 1
-    ) as open_then
-),
-{% endif %}
-
-all_changes as (
-    select
-        loan_id,
-        changed_on,
-        oldest_unpaid_due_on,
-        arrears_amount,
-        outstanding_principal_amount,
-        outstanding_amount
-    from of_stacked
-    union all
-    select
-        loan_id,
-        changed_on,
-        case when arrears_amount > tolerance_amount then oldest_unpaid_due_on end as oldest_unpaid_due_on,
-        arrears_amount,
-        outstanding_principal_amount,
-        outstanding_principal_amount + unpaid_other_amount as outstanding_amount
-    from of_replayed
-    {% if is_incremental() %}
-    union all
-    select
-        loan_id,
-        valid_from as changed_on,
-        oldest_unpaid_due_on,
-        arrears_amount,
-        outstanding_principal_amount,
-        outstanding_amount
-    from open_before
-    {% endif %}
-),
-
-with_previous as (
-    select
-        loan_id,
-        changed_on,
-        oldest_unpaid_due_on,
-        arrears_amount,
-        outstanding_principal_amount,
-        outstanding_amount,
-        lag(oldest_unpaid_due_on) over loan_days as previous_due_on,
-        lag(arrears_amount) over loan_days as previous_amount
-    from all_changes
-    window loan_days as (partition by loan_id order by changed_on)
-),
-
+{# Loan by loan: the days that its rows name, the state on each, and of those that differ from the day before one
+   stretch each. Nothing but a loan's own days is ever sorted. #}
 stretches as (
     select
-        loan_id,
-        changed_on as valid_from,
-        lead(changed_on) over (partition by loan_id order by changed_on) - 1 as valid_to,
-        oldest_unpaid_due_on,
-        arrears_amount,
-        outstanding_principal_amount,
-        outstanding_amount
-    from with_previous
-    where arrears_amount is distinct from previous_amount or oldest_unpaid_due_on is distinct from previous_due_on
+        loans_followed.loan_id,
+        loans_followed.currency,
+        loans_followed.ends_on,
+        loans_followed.delivered_from,
+        changes.*
+    from loans_followed
+    -- noqa: disable=ST05,RF01,LT02
+    cross join lateral (
+        select
+            compared.changed_on as valid_from,
+            lead(compared.changed_on) over (order by compared.changed_on) - 1 as valid_to,
+            compared.oldest_unpaid_due_on,
+            compared.arrears_amount,
+            compared.outstanding_principal_amount,
+            compared.outstanding_amount
+        from (
+            select
+                evaluated.*,
+                lag(evaluated.oldest_unpaid_due_on) over (order by evaluated.changed_on) as previous_due_on,
+                lag(evaluated.arrears_amount) over (order by evaluated.changed_on) as previous_amount
+            from (
+                select
+                    states.state_on as changed_on,
+                    case
+                        when states.arrears_amount > loans_followed.tolerance_amount then states.oldest_unpaid_due_on
+                    end as oldest_unpaid_due_on,
+                    states.arrears_amount,
+                    case
+                        when not stacked.is_revolving
+                            then states.coming_principal_amount + states.unpaid_principal_amount - states.undrawn_amount
+                    end as outstanding_principal_amount,
+                    case
+                        when not stacked.is_revolving
+                            then states.coming_principal_amount + states.unpaid_amount - states.undrawn_amount
+                    end as outstanding_amount
+                from (
+                    select
+                        greatest(stacked.epoch_from, loans_followed.computed_from) as followed_from,
+                        least(stacked.epoch_until - 1, loans_followed.computed_to) as followed_to,
+                        {{ unpacked() }}
+                    from stacked
+                    where
+                        stacked.loan_id = loans_followed.loan_id
+                        and not stacked.is_replayed
+                        and stacked.epoch_from <= loans_followed.computed_to
+                        and stacked.epoch_until > loans_followed.computed_from
+                        and loans_followed.computed_from <= loans_followed.computed_to
+                    offset 0 -- noqa: AM09
+                ) as stacked
+                cross join lateral {{ states_on('(
+                    select stacked.followed_from as state_on
+                    union
+                    select due.due_on + 1 as state_on
+                    from unnest(stacked.due_ons) as due (due_on)
+                    where due.due_on >= stacked.followed_from and due.due_on < stacked.followed_to
+                    union
+                    select credited.credited_on as state_on
+                    from unnest(stacked.credited_ons) as credited (credited_on)
+                    where credited.credited_on > stacked.followed_from and credited.credited_on <= stacked.followed_to
+                )') }} as states
+                union all
+                select
+                    greatest(of_replayed.state_on, loans_followed.computed_from) as changed_on,
+                    case
+                        when of_replayed.arrears_amount > loans_followed.tolerance_amount
+                            then of_replayed.oldest_unpaid_due_on
+                    end as oldest_unpaid_due_on,
+                    of_replayed.arrears_amount,
+                    of_replayed.outstanding_principal_amount,
+                    of_replayed.outstanding_principal_amount + of_replayed.unpaid_other_amount as outstanding_amount
+                from of_replayed
+                where
+                    of_replayed.loan_id = loans_followed.loan_id
+                    and of_replayed.state_on <= loans_followed.computed_to
+                    and of_replayed.state_until > loans_followed.computed_from
+                    and loans_followed.computed_from <= loans_followed.computed_to
+                {% if is_incremental() %}
+                {# The stretch that was open before the loan was touched. #}
+                union all
+                (
+                    select
+                        kept.valid_from as changed_on,
+                        kept.oldest_unpaid_due_on,
+                        kept.arrears_amount,
+                        kept.outstanding_principal_amount,
+                        kept.outstanding_amount
+                    from {{ this }} as kept
+                    where kept.loan_id = loans_followed.loan_id and kept.valid_from < loans_followed.changed_from
+                    order by kept.valid_from desc
+                    limit 1
+                )
+                {% endif %}
+            ) as evaluated
+        ) as compared
+        where
+            compared.arrears_amount is distinct from compared.previous_amount
+            or compared.oldest_unpaid_due_on is distinct from compared.previous_due_on
+    ) as changes
+    -- noqa: enable=ST05,RF01,LT02
 ),
 
 final as (
     select
         stretches.loan_id,
-        upper(loans_followed.currency) as currency,
+        upper(stretches.currency) as currency,
         stretches.valid_from,
         coalesce(
             stretches.valid_to,
-            case when loans_followed.ends_on < {{ as_of_date() }} then loans_followed.ends_on end
+            case when stretches.ends_on < {{ as_of_date() }} then stretches.ends_on end
         ) as valid_to,
         stretches.oldest_unpaid_due_on,
         cast(stretches.arrears_amount as numeric(20, 4)) as arrears_amount,
         cast(stretches.outstanding_principal_amount as numeric(20, 4)) as outstanding_principal_amount,
         cast(stretches.outstanding_amount as numeric(20, 4)) as outstanding_amount,
-        coalesce(stretches.valid_from < loans_followed.delivered_from, false) as is_reconstructed
+        coalesce(stretches.valid_from < stretches.delivered_from, false) as is_reconstructed
     from stretches
-    inner join loans_followed on stretches.loan_id = loans_followed.loan_id
 )
 
 select * from final

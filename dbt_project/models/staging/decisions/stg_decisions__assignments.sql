@@ -1,5 +1,5 @@
 {# The decisions follow from the candidates, though Python stands between. #}
-{{ config(group='agencies', pre_hook="{{ create_decision_tables() }}") }}
+{{ config(group='agencies') }}
 -- depends_on: {{ ref('int_assignment__candidates') }}
 with final as (
     select

@@ -1,4 +1,4 @@
-{{ config(group='agencies', pre_hook="{{ create_decision_tables() }}") }}
+{{ config(group='agencies') }}
 -- depends_on: {{ ref('int_assignment__contracts') }}
 with final as (
     select
