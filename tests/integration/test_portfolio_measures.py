@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from arrears.transform import dbt
-from tests.conftest import Workplace
+from tests.conftest import VIEWS, Workplace
 from tests.oracle.delinquency_days import take_in
 from tests.portfolio import a_borrower, a_loan, a_repayment, an_instalment, write_drop
 
@@ -77,9 +77,7 @@ def portfolio(workplace: Workplace, tmp_path: Path) -> Workplace:
         ],
     )
     take_in(drop, D)
-    dbt.invoke(
-        ["build", "--select", f"+{MEASURES}", "--exclude", "resource_type:seed", "test_type:unit", "selector:views"], D
-    )
+    dbt.invoke(["build", "--select", f"+{MEASURES}", "--exclude", "resource_type:seed", "test_type:unit", VIEWS], D)
     return workplace
 
 

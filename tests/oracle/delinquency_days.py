@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from arrears import steps, warehouse
 from arrears.transform import dbt, kept
-from tests.conftest import Workplace
+from tests.conftest import VIEWS, Workplace
 from tests.oracle.delinquency_replay import ONE_DAY, Loan, Replayed, Row, Stretch
 
 # Of a reading by loan; a loan is held back for many reasons, whose words are not the replay's business.
@@ -54,7 +54,7 @@ def build(day: date, *more: str, anew: bool = False) -> None:
         anew = anew or kept.why_anew(connection) is not None
     select = [f"+{model}" for model in ("loan_delinquency", *kept_models(), *more)]
     again = ["--full-refresh"] if anew else []
-    dbt.invoke(["run", "--select", *select, "--exclude", "resource_type:seed", "selector:views", *again], day)
+    dbt.invoke(["run", "--select", *select, "--exclude", "resource_type:seed", VIEWS, *again], day)
 
 
 def rows(workplace: Workplace, query: str, *given: object, as_of: date | None = None) -> list[Row]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from arrears.transform import dbt
-from tests.conftest import Workplace
+from tests.conftest import VIEWS, Workplace
 
 PANEL = Path(__file__).parent / "data" / "transitions_panel.csv.gz"
 MONTH_ENDS = [date(2026, 1, 31), date(2026, 2, 28), date(2026, 3, 31), date(2026, 4, 30), date(2026, 5, 31)]
@@ -58,7 +58,7 @@ class Panel:
 def build(workplace: Workplace, panel: Panel) -> None:
     """The portfolio's measures, built by dbt on the panel as month ends."""
     as_of = MONTH_ENDS[-1]
-    dbt.invoke(["run", "--select", "+loan_month_ends", "--exclude", "resource_type:seed", "selector:views"], as_of)
+    dbt.invoke(["run", "--select", "+loan_month_ends", "--exclude", "resource_type:seed", VIEWS], as_of)
     with (
         workplace.connect() as connection,
         connection.cursor().copy(

@@ -101,7 +101,7 @@ def invoke(arguments: Sequence[str], as_of: date) -> list[NodeRun]:
         raise TransformError(f"dbt {arguments[0]} failed for {as_of}: {said}; see {home / 'logs' / 'dbt.log'}.")
     if arguments[0] == "parse":
         _kept_manifest = done.result
-    return runs
+    return [run for run in runs if run.resource_type != "operation"]
 
 
 def parse() -> None:
