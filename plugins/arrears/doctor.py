@@ -30,6 +30,11 @@ NEEDED_FOR = {
     "fx_rates": "comparing accounts in several currencies",
     "placements": "leaving placed accounts where they are",
     "servicer_balances": "revolving loans' balances",
+    "credit_events": "classes that rest on an event: bankruptcy, non-accrual, provision, dispute, fraud",
+    "credit_reports": "classes that rest on debts elsewhere",
+    "collateral": "the US policy for home loans, by loan to value",
+    "collateral_loans": "the US policy for home loans, by loan to value",
+    "valuations": "the US policy for home loans, by loan to value",
 }
 
 

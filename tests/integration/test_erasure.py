@@ -133,6 +133,7 @@ def queue_lines(folder: Path) -> dict[str, dict[str, str]]:
     return lines
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_an_erased_borrower_and_a_later_delivery_brings_nothing_back(
     workplace: Workplace, portfolio: Callable[..., Path]
 ) -> None:
