@@ -103,9 +103,11 @@ class Measured:
 
 def main() -> None:
     """Measures every size, each in a process and on a warehouse of its own, and prints the tables."""
-    measured = [_in_a_home(size) for size in SIZES]
-    for one in measured:
-        _print_size(one)
+    measured = []
+    for size in SIZES:
+        measured.append(_in_a_home(size))
+        _print_size(measured[-1])
+        sys.stdout.flush()
     _print_growth(measured)
     _print_models(measured[-1])
 
