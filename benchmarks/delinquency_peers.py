@@ -499,7 +499,9 @@ def in_polars(folder: Path, as_of: date, bookings: Sequence[str]) -> Callable[[]
 
     def read() -> Totals:
         oldest = kept["oldest_unpaid_due_on"].drop_nulls()
-        days = (pl.Series([as_of]).cast(pl.Date).to_physical()[0] * len(oldest)) - oldest.to_physical().cast(pl.Int64).sum()
+        days = (pl.Series([as_of]).cast(pl.Date).to_physical()[0] * len(oldest)) - oldest.to_physical().cast(
+            pl.Int64
+        ).sum()
         amounts = [kept[name].sum() for name in kept.columns[2:]]
         return (len(kept), len(oldest), days, *amounts)
 

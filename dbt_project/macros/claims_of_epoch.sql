@@ -7,7 +7,7 @@
             'instalment' as claim_kind,
             1 as claim_kind_rank,
             instalments.instalment_number as claim_number,
-            '' as claim_key,
+            '' collate "C" as claim_key, -- noqa: RF02
             instalments.due_on,
             cast(null as date) as lapses_on,
             instalments.principal_amount,
@@ -33,7 +33,7 @@
             'charge' as claim_kind,
             2 as claim_kind_rank,
             0 as claim_number,
-            charges.charge_id as claim_key,
+            charges.charge_id collate "C" as claim_key, -- noqa: RF02
             charges.due_on,
             charges.waived_on as lapses_on,
             cast(0 as numeric(20, 4)) as principal_amount,
@@ -50,7 +50,7 @@
             'chargeback' as claim_kind,
             3 as claim_kind_rank,
             0 as claim_number,
-            bookings.transaction_id as claim_key,
+            bookings.transaction_id collate "C" as claim_key, -- noqa: RF02
             bookings.effective_on as due_on,
             cast(null as date) as lapses_on,
             cast(

@@ -91,11 +91,16 @@ analyze {{ this }}
 {%- endif -%}
 {%- endmacro -%}
 
+{#- Whether SQL is made for a function of a few loans (arrears.transform.as_known) and not for a build. -#}
+{%- macro is_of_a_few_loans() -%}
+{{ return(execute and env_var('ARREARS_OF_A_FEW_LOANS', '') == 'true') }}
+{%- endmacro -%}
+
 {#- A relation's rows of the loans in hand, which the query calls loans. Of a few loans they are looked up loan by loan: a
     staging view reads open and closed rows apart, and PostgreSQL carries no join into such a view, so that it would read
     all of them, but a lateral parameter it does; `offset 0` keeps it from turning that into a join again. -#}
 {%- macro of_loans_in_hand(relation) -%}
-{%- if is_partial() -%}
+{%- if is_partial() or is_of_a_few_loans() -%}
 select known.*
     from loans
     cross join lateral (

@@ -3,6 +3,7 @@
 Amounts are positive, the kind of the row gives the direction: the contract says so.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import great_expectations.expectations as gxe
@@ -58,15 +59,19 @@ def not_far_ahead(column: str, loaded: Loaded) -> gxe.ExpectColumnValuesToBeBetw
     )
 
 
-def as_fine_as_the_currency(table: Table, column: str, loaded: Loaded) -> ExpectNoRows:
-    """No amount is finer than its currency's minor unit: 10.005 EUR or 10.5 JPY cannot be paid.
+def as_fine_as_the_currency(table: Table, columns: Sequence[str], loaded: Loaded, name: str = "") -> ExpectNoRows:
+    """No amount is finer than its currency's minor unit: 10.005 EUR or 10.5 JPY can neither be asked for nor paid.
 
     Args:
         table: loans, or a table with a loan_id, whose amounts are in the loan's currency.
-        column: the amount.
+        columns: the amounts.
         loaded: has the decimals by currency; an amount in another currency is not checked.
+        name: what the amounts are called together; of one, its column.
     """
+    name = name or columns[0]
     units = ", ".join(f"('{currency}', {digits})" for currency, digits in sorted(loaded.minor_units.items()))
+    is_finer = {column: f"delivered.{column} <> round(delivered.{column}, units.digits)" for column in columns}
+    finer = " ".join(f"when {condition} then delivered.{column}" for column, condition in is_finer.items())
     # The loan's currency as delivered beside the row, else as known.
     return rules.no_rows(
         f"""
@@ -76,17 +81,17 @@ def as_fine_as_the_currency(table: Table, column: str, loaded: Loaded) -> Expect
             where _batch_id in {loaded.batches_sql} and not _is_deleted group by _source, loan_id
         ),
         units as (select * from (values {units}) as unit (currency, digits))
-        select {identity(table)}, trim_scale(delivered.{column}) || ' ' || units.currency as detail
+        select {identity(table)}, trim_scale(case {finer} end) || ' ' || units.currency as detail
         from delivered
         left join beside on delivered.loan_id = beside.loan_id and delivered._source = beside._source
         left join {loaded.in_force("loans")} as known
             on delivered.loan_id = known.loan_id and delivered._source = known._source
         inner join units on upper(coalesce(beside.currency, known.currency)) = units.currency
-        where delivered.{column} <> round(delivered.{column}, units.digits)
+        where {" or ".join(is_finer.values())}
         """,
         rules.row(
-            f"{column}-minor-unit",
-            f"{column} is no finer than its currency's minor unit.",
-            f"{column} is {{value}}, finer than the currency's minor unit",
+            f"{name}-minor-unit",
+            f"{name} is no finer than its currency's minor unit.",
+            f"{name} is {{value}}, finer than the currency's minor unit",
         ),
     )

@@ -14,6 +14,7 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
         expectations=[
             *from_contract.expectations(table, loaded),
             amounts.positive("amount"),
+            amounts.as_fine_as_the_currency(table, ["amount"], loaded),
             amounts.plausible("due_on"),
             amounts.plausible("waived_on"),
         ],

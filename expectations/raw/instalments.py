@@ -16,6 +16,7 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
         expectations=[
             *from_contract.expectations(table, loaded),
             *(amounts.not_negative(component) for component in COMPONENTS),
+            amounts.as_fine_as_the_currency(table, COMPONENTS, loaded, "instalment"),
             amounts.plausible("due_on"),
             amounts.plausible("effective_on"),
             amounts.not_far_ahead("effective_on", loaded),

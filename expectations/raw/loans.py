@@ -25,7 +25,7 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
             amounts.plausible("called_on"),
             amounts.not_far_ahead("disbursed_on", loaded),
             amounts.not_far_ahead("status_on", loaded),
-            amounts.as_fine_as_the_currency(table, "principal_amount", loaded),
+            amounts.as_fine_as_the_currency(table, ["principal_amount"], loaded),
             _matures_after_disbursement(table),
             _allocation_order_names_components(table),
             schedules.has_instalments(loaded),

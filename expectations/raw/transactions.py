@@ -19,7 +19,7 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
             amounts.positive("amount"),
             amounts.plausible("effective_on"),
             amounts.not_far_ahead("effective_on", loaded),
-            amounts.as_fine_as_the_currency(table, "amount", loaded),
+            amounts.as_fine_as_the_currency(table, ["amount"], loaded),
             *schedules.not_before_disbursement(table, "effective_on", loaded, "booking is valued"),
             schedules.credit_is_within_the_loan(loaded),
             _waiver_names_a_component(table),
@@ -122,27 +122,33 @@ def _reversal_is_not_reversed(table: Table, loaded: Loaded) -> ExpectNoRows:
 
 
 def _booking_is_reversed_once(table: Table, loaded: Loaded) -> ExpectNoRows:
-    """The reversal that was known, or booked, first stands; the others are findings."""
+    """The reversal that was known, or booked, first stands; the others are findings.
+
+    One that is set aside by another rule reverses nothing and stands in nobody's way.
+    """
     return rules.no_rows(
-        f"""
-        with delivered as (select * from {{batch}}),
-        reversals as (
+        f"""{_with_reversals(loaded)},
+        sound as (
             select
-                delivered.*,
+                reversals.*,
                 row_number() over (
-                    partition by delivered._source, delivered.reverses_transaction_id
-                    order by delivered.booked_at nulls last, delivered.transaction_id collate "C", delivered._row_hash
+                    partition by reversals._source, reversals.reverses_transaction_id
+                    order by reversals.booked_at nulls last, reversals.transaction_id collate "C", reversals._row_hash
                 ) as place
-            from delivered
-            where delivered.kind = 'reversal' and delivered.reverses_transaction_id is not null
+            from reversals
+            inner join bookings
+                on reversals.reverses_transaction_id = bookings.transaction_id and reversals._source = bookings._source
+                    and reversals.loan_id = bookings.loan_id
+                    and reversals.amount = bookings.amount
+                    and bookings.kind <> 'reversal'
         )
-        select {identity(table, "reversals")}, reversals.reverses_transaction_id as detail
-        from reversals
+        select {identity(table, "sound")}, sound.reverses_transaction_id as detail
+        from sound
         left join {loaded.in_force("transactions")} as known
-            on reversals.reverses_transaction_id = known.reverses_transaction_id and reversals._source = known._source
+            on sound.reverses_transaction_id = known.reverses_transaction_id and sound._source = known._source
                 and known.kind = 'reversal'
-                and known.transaction_id <> reversals.transaction_id
-        where known.transaction_id is not null or reversals.place > 1
+                and known.transaction_id <> sound.transaction_id
+        where known.transaction_id is not null or sound.place > 1
         """,
         rules.row("reversal-once", "A booking is reversed once.", "{value} is reversed already"),
     )

@@ -303,6 +303,13 @@ CATALOGUE = (
     ),
     Defect("thousandths of a cent", _book(amount="110.005"), "raw.transactions", "amount-minor-unit", held_loan="L07"),
     Defect(
+        "an instalment with a third of a cent",
+        set_value("instalments", "interest_amount", "10.3333", loan_id="L05", instalment_number="3"),
+        "raw.instalments",
+        "instalment-minor-unit",
+        held_loan="L05",
+    ),
+    Defect(
         "yen with sen",
         _both(
             set_value("loans", "currency", "JPY", loan_id="L05"),
@@ -531,6 +538,16 @@ CATALOGUE = (
         "raw.transactions",
         "reversal-once",
         held_loan="L05",
+    ),
+    Defect(
+        "a reversal of a part before the right one",
+        _both(
+            _reverse("L07-X1", reverses_transaction_id="L07-R01", amount="50.00"),
+            _reverse("L07-X2", reverses_transaction_id="L07-R01"),
+        ),
+        "raw.transactions",
+        "reversal-whole",
+        held_loan="L07",
     ),
     Defect(
         "a booking reversed twice in one drop",

@@ -422,11 +422,21 @@ class Made:
                 row["loan_id"]: row["amount"]
                 for row in cursor.execute(
                     """
-                    select loan_id, sum(claim_amount - principal_amount) as amount
-                    from working.int_delinquency__claims_raised
-                    inner join working.int_delinquency__epochs using (loan_id, epoch_from)
-                    where due_on > %(day)s and epoch_from <= %(day)s and epoch_until > %(day)s
-                    group by loan_id
+                    select
+                        loan_id,
+                        other_amounts[cardinality(other_amounts)]
+                        - coalesce(other_amounts[width_bucket(%(day)s::date, due_ons)], 0) as amount
+                    from (
+                        select
+                            *,
+                            array(
+                                select claims.due - claims.principal
+                                from unnest(due_amounts, due_principal_amounts) as claims (due, principal)
+                            ) as other_amounts
+                        from working.int_delinquency__loans_stacked
+                        where epoch_from <= %(day)s and epoch_until > %(day)s
+                    ) as stacked
+                    where due_ons[cardinality(due_ons)] > %(day)s
                     """,
                     {"day": D},
                 )

@@ -72,8 +72,13 @@ def build(selector: str, as_of: date, *, anew: bool = False) -> list[NodeRun]:
     return invoke(["build", "--selector", selector, "--exclude-resource-type", "unit_test", *refresh], as_of)
 
 
-def invoke(arguments: Sequence[str], as_of: date) -> list[NodeRun]:
+def invoke(arguments: Sequence[str], as_of: date, environment: Mapping[str, str] | None = None) -> list[NodeRun]:
     """One dbt invocation on the warehouse as the pipeline's role.
+
+    Args:
+        arguments: as on dbt's command line.
+        as_of: the date of the models' session.
+        environment: variables that macros read.
 
     Raises:
         TransformError: it failed; the sentence names the first failing node and dbt's log.
@@ -85,7 +90,7 @@ def invoke(arguments: Sequence[str], as_of: date) -> list[NodeRun]:
     places = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT)]
     places += ["--target-path", str(home / "target"), "--log-path", str(home / "logs")]
     quiet = ["--quiet", "--no-print", "--log-level-file", "info"]
-    with _session(as_of), _silenced():
+    with _session(as_of, environment or {}), _silenced():
         done = dbtRunner(manifest=_kept_manifest).invoke([*arguments, *places, *quiet])
     runs = [_node_run(result) for result in getattr(done.result, "results", None) or []]
     failed = [run for run in runs if run.is_failed]
@@ -162,14 +167,14 @@ def write_docs() -> Path:
 
 
 @contextmanager
-def _session(as_of: date) -> Iterator[None]:
+def _session(as_of: date, environment: Mapping[str, str]) -> Iterator[None]:
     """The environment in which dbt's connections are opened."""
     with connect() as connection:
         currency = kept(connection, "reporting_currency") or ""
     # What dbt builds can be built again: it need not wait for the disk. Publishing does.
     options = {"synchronous_commit": "off", "arrears.project": project_sha256()}
     options |= {"arrears.reporting_currency": currency} if currency else {}
-    given = libpq_environment(as_of, options=options)
+    given = {**libpq_environment(as_of, options=options), **environment}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:

@@ -33,39 +33,6 @@ schedules as (
     group by measures.loan_id, measures.starts_on, measures.schedule_since_on, measures.schedule_version
 ),
 
-payments as (
-    select
-        schedules.loan_id,
-        schedules.starts_on,
-        instalments.schedule_version = schedules.version_after as is_after,
-        instalments.principal_amount + instalments.interest_amount
-        + instalments.fee_amount + instalments.penalty_amount as amount,
-        coalesce(loans.effective_rate, loans.interest_rate) as rate,
-        age(instalments.due_on, schedules.valued_on) as time_to
-    from schedules
-    inner join loans on schedules.loan_id = loans.loan_id
-    inner join instalments
-        on
-            schedules.loan_id = instalments.loan_id
-            and instalments.schedule_version in (schedules.version_before, schedules.version_after)
-    where instalments.due_on >= schedules.valued_on
-),
-
-valued as (
-    select
-        loan_id,
-        starts_on,
-        is_after,
-        sum(
-            amount / power(
-                1 + rate,
-                extract(year from time_to) + extract(month from time_to) / 12 + extract(day from time_to) / 365
-            )
-        ) as amount
-    from payments
-    group by loan_id, starts_on, is_after
-),
-
 arrears as (
     select
         schedules.loan_id,
@@ -83,6 +50,51 @@ arrears as (
     from schedules
     inner join history on schedules.loan_id = history.loan_id
     group by schedules.loan_id, schedules.starts_on
+),
+
+{# Where no effective rate was given, the nominal one by monthly payments. What falls due on the day before is not past
+   due yet, and so is not in the arrears; where older claims were unpaid, nothing was left for it. #}
+payments as (
+    select
+        schedules.loan_id,
+        schedules.starts_on,
+        instalments.schedule_version = schedules.version_after as is_after,
+        instalments.principal_amount + instalments.interest_amount
+        + instalments.fee_amount + instalments.penalty_amount as amount,
+        coalesce(loans.effective_rate, power(1 + loans.interest_rate / 12, 12) - 1) as rate,
+        age(greatest(instalments.due_on, schedules.valued_on), schedules.valued_on) as time_to
+    from schedules
+    inner join arrears
+        on
+            schedules.loan_id = arrears.loan_id
+            and schedules.starts_on = arrears.starts_on
+    inner join loans on schedules.loan_id = loans.loan_id
+    inner join instalments
+        on
+            schedules.loan_id = instalments.loan_id
+            and instalments.schedule_version in (schedules.version_before, schedules.version_after)
+    where
+        instalments.due_on >= schedules.valued_on
+        or (
+            instalments.schedule_version = schedules.version_before
+            and instalments.due_on = schedules.valued_on - 1
+            and arrears.before_amount > 0
+        )
+),
+
+valued as (
+    select
+        loan_id,
+        starts_on,
+        is_after,
+        sum(
+            amount / power(
+                1 + rate,
+                extract(year from time_to) + extract(month from time_to) / 12 + extract(day from time_to) / 365
+            )
+        ) as amount
+    from payments
+    group by loan_id, starts_on, is_after
 ),
 
 compared as (

@@ -85,13 +85,21 @@ loans_changed as (
     group by loan_id
 ),
 
+loans_numbered as (
+    select
+        loan_id,
+        row_number() over (order by loan_id) / 200 as list_number
+    from loans_changed
+),
+
+{# The function looks up each loan of its list by indexes, and sets the list's lives beside one another: short lists. #}
 candidates as (
     select
         span.known_before_on,
-        array_agg(loans_changed.loan_id) as loan_ids
+        array_agg(loans_numbered.loan_id) as loan_ids
     from span
-    cross join loans_changed
-    group by span.known_before_on
+    cross join loans_numbered
+    group by span.known_before_on, loans_numbered.list_number
 ),
 
 stretches_then as (

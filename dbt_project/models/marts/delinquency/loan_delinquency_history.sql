@@ -17,8 +17,12 @@ with loans as (
     {{ latest_known(source('servicing', 'loans')) }}
 ),
 
-touched as (
+touched as (  -- noqa: ST03
     select * from {{ ref('int_delinquency__loans_touched') }}
+),
+
+in_hand as (  -- noqa: ST03
+    select * from {{ ref('int_delinquency__loans_in_hand') }}
 ),
 
 batches as (
@@ -61,6 +65,8 @@ loans_followed as (
     left join first_deliveries on loans._source = first_deliveries.source
     {% if is_incremental() %}
     inner join touched on loans.loan_id = touched.loan_id
+    {% elif is_of_a_few_loans() %}
+    where loans.loan_id in (select in_hand.loan_id from in_hand)
     {% endif %}
 ),
 
