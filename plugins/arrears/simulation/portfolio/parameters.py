@@ -1,0 +1,215 @@
+"""What the simulator believes, read once from parameters.yml."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from arrears.errors import UsageError
+
+FILE = Path(__file__).with_name("parameters.yml")
+Share = float
+
+
+class Section(BaseModel):
+    """A part of the file; a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sourced(Section):
+    """A part whose numbers have a source."""
+
+    source: str = Field(min_length=3)
+
+
+class Places(Sourced):
+    """Countries with their law, currency and zone; see `Place`."""
+
+    rows: tuple[
+        tuple[str, str | None, str, str, str, str, float, float, str, str, tuple[str, ...]],
+        ...,
+    ]
+
+
+class Currencies(Sourced):
+    """By currency: decimal digits, and the step of agreed amounts."""
+
+    rows: dict[str, tuple[int, int]]
+
+
+class Product(Sourced):
+    """One kind of loan."""
+
+    share: float
+    principal: float
+    principal_spread: float
+    interest_rate: float
+    terms: tuple[int, ...]
+    term_shares: tuple[float, ...]
+    months_between: int  # instalments; 0: one at maturity
+    exposure_class: Literal["retail", "sme_retail", "corporate", "project"]
+    miss_logit: float
+    roll_logits: tuple[float, float, float]
+    cure_shares: tuple[float, float, float]
+    write_off_after: int
+    write_off_share: Share
+    sale_share: Share
+    prepaid_share: Share
+    collateral: str | None
+
+
+class Capacity(Sourced):
+    """The hidden state: log of a borrower's means over the instalment."""
+
+    mean_log: float
+    borrower_spread: float
+    persistence: float
+    surprise: float
+    logit_per_log: float
+    roll_logit_per_log: float
+    macro: float
+    industry: float
+    contagion: float
+    december: float
+    tax_refund: float
+    forgetful_share: Share
+    forgetful_logit: float
+    strategic_share: Share
+    strategic_logit: float
+
+
+class Shock(Section):
+    """What befalls a borrower."""
+
+    hazard: float
+    loss: float
+    length: float
+    cycle: float
+
+
+class Shocks(Sourced):
+    """By kind of borrower."""
+
+    person: dict[str, Shock]
+    company: dict[str, Shock]
+    spv: dict[str, Shock]
+
+
+class Paying(Sourced):
+    """How payments are made, booked and taken back."""
+
+    direct_debit_share: Share
+    early_share: Share
+    late_share: Share
+    forgetful_late_share: Share
+    partial_share: Share
+    doubled_share: Share
+    refunded_share: Share
+    chargeback_share: Share
+    credit_note_share: Share
+    bounced_of_missed: Share
+    bounced_of_paid: Share
+    backdated_share: Share
+    fee_share: Share
+    fee: float
+    fee_waived_share: Share
+    interest_waived_share: Share
+    holiday_share: Share
+    reschedule_share: Share
+    pause_share: Share
+    called_share: Share
+    default_payment_share: Share
+    default_payment_size: float
+    recovery_share: Share
+    recovery_decay: float
+    recovery_size: float
+
+
+class Collecting(Sourced):
+    """What collectors do, what it brings and what it costs."""
+
+    attempts: tuple[int, ...]
+    reach: dict[str, Share]
+    effect: dict[str, float]
+    cost: dict[str, float]
+    fatigue: float
+    promise_share: Share
+    promise_kept_share: Share
+    complaint_share: Share
+    placed_share: Share
+    agency_effect: float
+    agency_learning: float
+    lie_share: Share
+    recalled_after: int
+    suit_share: Share
+    suit_effect: float
+    suit_months: tuple[int, int]
+    sale_of_collateral_share: Share
+    protected_share: Share
+    protected_shock_share: Share
+
+
+class Security(Section):
+    """What a charged asset is worth, and what a forced sale leaves of it."""
+
+    value: float
+    value_spread: float
+    haircut: float
+    haircut_spread: float
+    months: int
+    enforceable: Share
+
+
+class Recovery(Sourced):
+    """By kind of collateral."""
+
+    real_estate: Security
+    vehicle: Security
+    equipment: Security
+    receivables: Security
+    project_assets: Security
+
+
+class Watching(Sourced):
+    """How the hidden state shows in statements and credit reports, months before the instalments fail."""
+
+    statement_noise: float
+    false_signal_share: Share
+    bureau_lead_months: int
+    current_ratio: float
+    quick_ratio: float
+    publication_days: tuple[int, int]
+
+
+class Parameters(Section):
+    """The whole file."""
+
+    places: Places
+    currencies: Currencies
+    products: dict[str, Product]
+    capacity: Capacity
+    shocks: Shocks
+    paying: Paying
+    collecting: Collecting
+    recovery: Recovery
+    watching: Watching
+
+
+@cache
+def parameters(file: Path = FILE) -> Parameters:
+    """The file's content.
+
+    Raises:
+        UsageError: a key is missing, unknown or of another type; names file and key.
+    """
+    try:
+        return Parameters.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{file.name}: {key}: {first['msg']}; mend that key.") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{file.name} is no YAML: {' '.join(str(error).split())[:200]}.") from None
