@@ -73,7 +73,7 @@ def _create(source: Source, drop: Path) -> dict[str, int]:
     files = _files(drop)
     given = database_connection.parameters(source)
     try:
-        with closing(_connect(given)) as connection, connection:
+        with closing(connect_or_create(given)) as connection, connection:
             create_tables(connection, source)
             return {name: _fill(connection, source, contract()[name], file) for name, file in files.items()}
     except psycopg.Error as error:
@@ -81,7 +81,7 @@ def _create(source: Source, drop: Path) -> dict[str, int]:
         raise SourceError(f"{source.connection}: {said}.") from None
 
 
-def _connect(given: dict[str, str]) -> psycopg.Connection:
+def connect_or_create(given: dict[str, str]) -> psycopg.Connection:
     """A connection, after making the database where the server has none of that name."""
     try:
         return psycopg.connect(make_conninfo("", **given))

@@ -12,6 +12,7 @@ import yaml
 from arrears.errors import UsageError
 from arrears.simulation.portfolio.bookings import ledger
 from arrears.simulation.portfolio.collecting import collecting
+from arrears.simulation.portfolio.defects import injector
 from arrears.simulation.portfolio.dice import Dice
 from arrears.simulation.portfolio.drops import Drops, Format, Truth
 from arrears.simulation.portfolio.frames import Frames
@@ -91,19 +92,32 @@ def world_of(portfolio: Portfolio, last: date) -> World:
     return make_world(calendar, Dice(portfolio.seed), parameters())
 
 
+def _periods(world: World) -> int:
+    """How many portions of loans are granted after the anchor."""
+    return -(-int((world.calendar.last - world.calendar.anchor).astype(np.int64)) // PERIOD_DAYS)
+
+
+def _a_period(portfolio: Portfolio) -> int:
+    return max(1, round(portfolio.loans / portfolio.months))
+
+
+def progress(world: World, portfolio: Portfolio, report: Report) -> Callable[[int], None]:
+    """A function to be told how many loans are done."""
+    total = portfolio.loans + _periods(world) * _a_period(portfolio)
+    return lambda done: report(f"{done:,} of {total:,} loans")
+
+
 def blocks(world: World, portfolio: Portfolio) -> Iterator[Block]:
     """The portfolio in blocks: the loans granted by the anchor, then those of each month after it."""
     for first in range(0, portfolio.loans, BLOCK_LOANS):
         yield lend(world, np.arange(first, min(first + BLOCK_LOANS, portfolio.loans)))
-    a_period = max(1, round(portfolio.loans / portfolio.months))
-    period = 0
-    begin = world.calendar.anchor + 1
-    while begin <= world.calendar.last:
+    a_period = _a_period(portfolio)
+    for period in range(_periods(world)):
+        begin = world.calendar.anchor + 1 + period * PERIOD_DAYS
         start = NEW_LOANS + period * NEW_LOANS_A_PERIOD
         for first in range(0, a_period, BLOCK_LOANS):
             numbers = start + np.arange(first, min(first + BLOCK_LOANS, a_period))
             yield lend(world, numbers, granted=(begin, begin + PERIOD_DAYS - 1))
-        begin, period = begin + PERIOD_DAYS, period + 1
 
 
 def tables_of(world: World, block: Block) -> tuple[Frames, Frames, History]:
@@ -152,23 +166,29 @@ def simulate(
         OSError: the folder cannot be written.
     """
     portfolio.check()
+    spoiler = injector(defects, portfolio.seed, form)
     prepare(out)
     (out / MARK).write_text(yaml.safe_dump(
         {"loans": portfolio.loans, "months": portfolio.months, "seed": portfolio.seed, "anchor": portfolio.anchor,
          "days": [days[0], days[-1]], "deltas": deltas, "defects": list(defects)}, sort_keys=False
     ), encoding="utf-8")  # fmt: skip
     world = world_of(portfolio, days[-1])
-    drops, kept = Drops(out, list(days), form=form, deltas=deltas), Truth(out / "truth")
+    drops = Drops(out, list(days), form=form, deltas=deltas, spoil=spoiler.spoil if defects else None)
+    kept = Truth(out / "truth")
     drops.add(common_tables(world, portfolio))
-    done = 0
+    done, told = 0, progress(world, portfolio, report)
     for block in blocks(world, portfolio):
         frames, known, _ = tables_of(world, block)
         drops.add(frames)
         kept.add(known)
         done += len(block)
-        report(f"{done:,} of {portfolio.loans:,} loans")
+        told(done)
+    rows = drops.close()
+    spoiler.spoil_files(days[-1], out / days[-1].isoformat())
+    injected = spoiler.recorded()
+    kept.add({"injected_defects": injected})
     kept.close()
-    return Simulated(folder=out, days=tuple(days), rows=drops.close())
+    return Simulated(folder=out, days=tuple(days), rows=rows, defects=len(injected))
 
 
 def prepare(out: Path) -> None:
