@@ -122,6 +122,7 @@ class Paying(Sourced):
     pause_share: Share
     called_share: Share
     default_payment_share: Share
+    default_payment_decay: float
     default_payment_size: float
     recovery_share: Share
     recovery_decay: float
@@ -180,7 +181,13 @@ class Watching(Sourced):
     false_signal_share: Share
     bureau_lead_months: int
     current_ratio: float
+    current_spread: float
+    current_skew: float
     quick_ratio: float
+    liquidity_by_state: float
+    leverage: float
+    leverage_spread: float
+    leverage_by_state: float
     publication_days: tuple[int, int]
 
 

@@ -362,7 +362,7 @@ class _Play:
         roll = _odds(roll_logit - relief)
         far = behind >= 5
         pays_far = np.clip(
-            p.paying.default_payment_share * np.exp(0.5 * (own - mean) + 0.8 * relief - 0.03 * behind), 0, 0.8
+            p.paying.default_payment_share * np.exp(0.5 * (own - mean) + 0.8 * relief - p.paying.default_payment_decay * (behind - 5)), 0, 0.8
         )
         nothing = np.where(behind == 0, miss, np.where(far, 1 - pays_far, roll))
         history.miss[:, month] = np.where(is_open, nothing, 0)

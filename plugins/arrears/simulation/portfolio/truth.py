@@ -105,7 +105,7 @@ def _responses(world: World, block: Block, history: History, logits: _Logits) ->
     far = behind >= 5
     over = history.capacity[block.owner[rows], last] - world.p.capacity.mean_log
     paying = world.p.paying
-    slow = np.clip(paying.default_payment_share * np.exp(0.5 * over - 0.03 * behind), 0, 0.8)
+    slow = np.clip(paying.default_payment_share * np.exp(0.5 * over - paying.default_payment_decay * (behind - 5)), 0, 0.8)
     segment = np.array([0, 0, 1, 1, 2, 2, 2])[block.product[rows]]
     parts = []
 

@@ -73,18 +73,22 @@ def _statements(world: World, block: Block, history: History) -> pl.DataFrame:
         digits = np.array([one.digits for one in world.places])[block.b_place[rows]]
         unit = 10.0**digits
         state = _lead(world, block, history, rows, month, "statement")
-        each = {name: dice.normal(f"statement/{name}", number, month) for name in ("cr", "lev", "turn", "margin", "inv")}
+        each = {name: dice.normal(f"statement/{name}", number, month) for name in ("cr", "turn", "margin", "inv")}
         own = {name: dice.normal(f"firm/{name}", number) for name in ("cr", "lev", "turn", "margin", "inv")}
         is_spv = block.b_kind[rows] == SPV
-        total = debt[rows] / np.clip(0.35 * np.exp(0.3 * own["lev"]), 0.1, 0.75)
+        # Liabilities over assets is normal, the current ratio skewed; both move with the hidden state.
+        usual = p.leverage + p.leverage_spread * own["lev"]
+        leverage = np.clip(usual - p.leverage_by_state * state, 0.05, 1.4)
+        total = debt[rows] * 1.7 / np.clip(usual, 0.18, 1.0)
         total = np.where(is_spv, debt[rows] / 0.62, total)
-        current_assets = total * np.clip(0.45 + 0.13 * own["turn"], 0.08, 0.85) * np.where(is_spv, 0.2, 1)
-        current = p.current_ratio * np.exp(0.42 * own["cr"] + 0.12 * each["cr"] + 0.75 * state)
-        current_liabilities = current_assets / np.clip(current, 0.08, 30)
-        inventory = current_assets * np.clip(1 - p.quick_ratio / p.current_ratio + 0.12 * own["inv"] + 0.03 * each["inv"], 0.0, 0.85)
-        inventory = np.where(is_spv, 0, inventory)
-        leverage = np.clip(0.55 + 0.13 * own["lev"] - 0.16 * state, 0.08, 1.35)
-        liabilities = np.maximum(total * leverage, current_liabilities + 0.15 * debt[rows])
+        leverage = np.where(is_spv, np.clip(0.72 - 0.1 * state, 0.4, 1.2), leverage)
+        liabilities = total * leverage
+        score = 0.80 * own["cr"] + 0.25 * each["cr"] + p.liquidity_by_state * state
+        current = p.current_ratio * np.exp(p.current_spread * score + p.current_skew * score**2)
+        current_liabilities = np.minimum(liabilities * np.clip(0.6 + 0.12 * own["turn"], 0.2, 0.9), 0.95 * total / current)
+        current_assets = current_liabilities * current
+        stock = 1 - p.quick_ratio / p.current_ratio - 0.07 * score + 0.05 * own["inv"] + 0.01 * each["inv"]
+        inventory = np.where(is_spv, 0, current_assets * np.clip(stock, 0.01, 0.9))
         equity = total - liabilities
         revenue = total * np.clip(1.2 + 0.45 * own["turn"] + 0.08 * each["turn"], 0.1, 4) * np.where(is_spv, 0.2, 1)
         yearly = service[rows]
