@@ -67,6 +67,8 @@ Late = Annotated[
         help="The drop of an exported date is known from the first date not exported; no effect on a date that is not.",
     ),
 ]
+SIMULATED_DAY = date(2026, 3, 31)  # a fixed one, so that the same command gives the same bytes
+
 # Of a step's results: what is no count and too long for a column.
 NOT_COUNTS = ("batch_id", "folder", "solver", "warning")
 
@@ -637,13 +639,20 @@ def simulate(
     seed: Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Of every draw; same seed, same bytes.")] = 7,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Gets a folder a day, and truth/; an earlier simulation is replaced."),
+        typer.Option(
+            "--out", metavar="DIR", help="Gets a folder a day, and truth/; an earlier simulation is replaced."
+        ),
     ] = None,
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv or parquet.")] = "csv",
     postgres: Postgres = None,
     as_of: Annotated[
         datetime | None,
-        typer.Option("--as-of", formats=["%Y-%m-%d"], metavar="DATE", help="The day; without it 2026-03-31."),
+        typer.Option(
+            "--as-of",
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="The day; without it 2026-03-31, of a database today.",
+        ),
     ] = None,
     daily: Annotated[
         tuple[datetime, datetime] | None,
@@ -657,15 +666,15 @@ def simulate(
         typer.Option(
             "--defects",
             metavar="KIND[:RATE]",
-            help="A defect in the last day's drop, RATE a share of the rows; may be given again; `list` shows the kinds.",
+            help="A defect in the last day's drop, RATE a share of its rows; may be repeated; `list` shows the kinds.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a lender's whole portfolio: every table of the contract as drops of files or a database, and the truth.
 
-    OUT/DATE/TABLE.csv is the drop of a day, ready for `arrears run --source contract --drop OUT`. OUT/truth holds hidden
-    states and hazards, responses to each way of collecting, losses given default and injected defects.
+    OUT/DATE/TABLE.csv is the drop of a day, ready for `arrears run --source contract --drop OUT`. OUT/truth holds
+    hidden states and hazards, responses to each way of collecting, losses given default and injected defects.
     """
     if context.invoked_subcommand is not None:
         return
@@ -683,10 +692,14 @@ def simulate(
         raise UsageError("--daily says the days; --as-of is for one day.")
     if deltas and daily is None:
         raise UsageError("--deltas needs --daily FROM TO: a single drop is full.")
-    _simulate(
-        loans, months, seed, out, form, postgres, (as_of or datetime(2026, 3, 31)).date(),
-        (daily[0].date(), daily[1].date()) if daily else None, deltas, defects or [], as_json,
-    )  # fmt: skip
+    if defects and postgres is not None:
+        raise UsageError("--defects spoils drops of files; leave --postgres away.")
+    days = (daily[0].date(), daily[1].date()) if daily else None
+    if days is None:
+        # A database is read by its own clock, so its days begin today; a drop may be of any day.
+        day = as_of.date() if as_of else date.today() if postgres else SIMULATED_DAY  # noqa: DTZ011
+        days = (day, day)
+    _simulate(loans, months, seed, out, form, postgres, days, deltas, defects or [], as_json)
 
 
 def _simulate(
@@ -696,8 +709,7 @@ def _simulate(
     out: Path | None,
     form: Any,
     postgres: str | None,
-    day: date,
-    daily: tuple[date, date] | None,
+    series: tuple[date, date],
     deltas: bool,
     defects: list[str],
     as_json: bool,
@@ -706,7 +718,7 @@ def _simulate(
     from arrears.simulation.portfolio.simulate import Portfolio, days_from
     from arrears.simulation.portfolio.simulate import simulate as simulate_portfolio
 
-    days = days_from(*daily) if daily else [day]
+    days = days_from(*series)
     portfolio = Portfolio(loans=loans, months=months, seed=seed, anchor=days[0])
     rows: dict[str, int] = {}
     with _Simulating(is_quiet=as_json) as told:

@@ -5,6 +5,18 @@ import polars as pl
 
 from arrears.contract.servicing import contract
 from arrears.simulation.portfolio.dice import Bools, Dates, Floats, Ints
+from arrears.simulation.portfolio.events import (
+    BOOKINGS,
+    CALLED,
+    CHANNELS,
+    CREDIT_NOTE,
+    NEVER,
+    RECOVERY,
+    REPAYMENT,
+    REVERSAL,
+    STATUSES,
+    History,
+)
 from arrears.simulation.portfolio.frames import (
     Frames,
     chained,
@@ -21,18 +33,6 @@ from arrears.simulation.portfolio.frames import (
 )
 from arrears.simulation.portfolio.lending import CHANNELS as ORIGINATION_CHANNELS
 from arrears.simulation.portfolio.lending import Block, Schedule
-from arrears.simulation.portfolio.repaying import (
-    BOOKINGS,
-    CALLED,
-    CHANNELS,
-    CREDIT_NOTE,
-    NEVER,
-    RECOVERY,
-    REPAYMENT,
-    REVERSAL,
-    STATUSES,
-    History,
-)
 from arrears.simulation.portfolio.recipients import AGENCIES
 from arrears.simulation.portfolio.world import World
 
@@ -82,8 +82,10 @@ def _loans(world: World, block: Block, plan: Schedule, history: History) -> pl.D
     moved = _shifted(history, np.arange(count), last)
     matures, matures_moved = calendar.day(last, block.due_day), calendar.day(moved, block.due_day)
     matures = np.maximum(matures, block.disbursed + 1)
-    ends = {name: _event_days(history, event, count) for name, event in
-            (("closed", "closings"), ("written_off", "write_offs"), ("sold", "debt_sales"))}
+    ends = {
+        name: _event_days(history, event, count)
+        for name, event in (("closed", "closings"), ("written_off", "write_offs"), ("sold", "debt_sales"))
+    }
 
     def at(on: Dates, rows: Ints) -> pl.DataFrame:
         final_on, shift_on = history.final_on[rows], history.shift_on[rows]
@@ -144,7 +146,7 @@ def _terms(world: World, block: Block, dice: object) -> pl.DataFrame:
     grace = np.where(is_project, 5, np.where(draw("grace", number) < 0.3, 3, 0))
     refinances = (number % 10 > 0) & (block.owner == np.concatenate([[-1], block.owner[:-1]])) & block.is_a("consumer")
     is_secured = np.array([one.collateral is not None for one in world.p.products.values()])[block.product]
-    from arrears.simulation.portfolio.repaying import security_value
+    from arrears.simulation.portfolio.covers import security_value
 
     covered = security_value(world, block) / np.maximum(1, block.principal)
     return pl.DataFrame(
@@ -181,7 +183,8 @@ def _terms(world: World, block: Block, dice: object) -> pl.DataFrame:
             "collateral_ratio_at_origination": ratio(covered, is_secured),
             "is_syndicated": is_syndicated,
             "syndicate_share": share(np.full(count, 0.4), is_syndicated),
-            "is_green": (is_project & (draw("green", number) < 0.6)) | (block.is_a("auto", "mortgage") & (draw("green", number) < 0.12)),
+            "is_green": (is_project & (draw("green", number) < 0.6))
+            | (block.is_a("auto", "mortgage") & (draw("green", number) < 0.12)),
         }
     )
 
@@ -191,7 +194,9 @@ def _instalments(world: World, block: Block, plan: Schedule, history: History) -
     calendar = world.calendar
     parts = []
 
-    def version(loan: Ints, number: Ints, version_number: Ints | int, on: Dates, due: Dates, principal: Ints, interest: Ints) -> None:
+    def version(
+        loan: Ints, number: Ints, version_number: Ints | int, on: Dates, due: Dates, principal: Ints, interest: Ints
+    ) -> None:
         digits = block.digits[loan]
         parts.append(
             frame(
@@ -213,25 +218,42 @@ def _instalments(world: World, block: Block, plan: Schedule, history: History) -
 
     loan, month = plan.loan, plan.month
     due_day = block.due_day[loan]
-    version(loan, plan.instalment, 1, block.disbursed[loan], calendar.day(month, due_day), plan.principal, plan.interest)
+    version(
+        loan, plan.instalment, 1, block.disbursed[loan], calendar.day(month, due_day), plan.principal, plan.interest
+    )
     moved = _shifted(history, loan, month)
     is_shifted = history.shift_from[loan] >= 0
     rows = np.flatnonzero(is_shifted)
     version(
-        loan[rows], plan.instalment[rows], 2, history.shift_on[loan[rows]], calendar.day(moved[rows], due_day[rows]),
-        plan.principal[rows], plan.interest[rows],
+        loan[rows],
+        plan.instalment[rows],
+        2,
+        history.shift_on[loan[rows]],
+        calendar.day(moved[rows], due_day[rows]),
+        plan.principal[rows],
+        plan.interest[rows],
     )
     final_version = np.where(history.shift_from >= 0, 3, 2)
     rows = np.flatnonzero((history.final_kind[loan] > 0) & (moved <= history.final_month[loan]))
     version(
-        loan[rows], plan.instalment[rows], final_version[loan[rows]], history.final_on[loan[rows]],
-        calendar.day(moved[rows], due_day[rows]), plan.principal[rows], plan.interest[rows],
+        loan[rows],
+        plan.instalment[rows],
+        final_version[loan[rows]],
+        history.final_on[loan[rows]],
+        calendar.day(moved[rows], due_day[rows]),
+        plan.principal[rows],
+        plan.interest[rows],
     )
     kept = np.bincount(loan[rows], minlength=len(block))
     (ended,) = np.nonzero(history.final_kind > 0)
     version(
-        ended, kept[ended] + 1, final_version[ended], history.final_on[ended], history.final_on[ended],
-        history.final_principal[ended], np.zeros(len(ended), dtype=np.int64),
+        ended,
+        kept[ended] + 1,
+        final_version[ended],
+        history.final_on[ended],
+        history.final_on[ended],
+        history.final_principal[ended],
+        np.zeros(len(ended), dtype=np.int64),
     )
     bills = history.events.columns("statements")
     if len(bills["loan"]):
@@ -307,7 +329,7 @@ def _forbearances(block: Block, history: History) -> pl.DataFrame:
 
 
 def _balances(world: World, block: Block, plan: Schedule, history: History) -> pl.DataFrame:
-    """Revolving: with every statement. Others: month-end arrears of one loan in eight, counted apart from the pipeline."""
+    """Revolving: with every statement. Others: one loan in eight at month ends, counted apart from the pipeline."""
     bills = history.events.columns("statements")
     parts = []
     if len(bills["loan"]):
@@ -357,7 +379,9 @@ def _month_ends(world: World, block: Block, plan: Schedule, history: History) ->
     first = np.flatnonzero(np.diff(loan, prepend=-1) > 0)
     before[loan[first]] = cumulated[first] - minor[first]
     cumulated -= before[loan]
-    credit = np.select([np.isin(made["kind"], [REPAYMENT, CREDIT_NOTE, RECOVERY]), made["kind"] == REVERSAL], [1, -1], 0)
+    credit = np.select(
+        [np.isin(made["kind"], [REPAYMENT, CREDIT_NOTE, RECOVERY]), made["kind"] == REVERSAL], [1, -1], 0
+    )
     paying = chosen[made["loan"]] & (credit != 0)
     of, on, booked = made["loan"][paying], made["on"][paying], made["booked"][paying]
     signed = (credit * made["minor"])[paying]
@@ -366,7 +390,10 @@ def _month_ends(world: World, block: Block, plan: Schedule, history: History) ->
     parts = []
     digits = block.digits
     tolerance = np.rint(TOLERANCE_EUROS * block.per_euro).clip(1).astype(np.int64) * 10**digits
-    ends = {name: _event_days(history, event, count) for name, event in (("closed", "closings"), ("off", "write_offs"), ("sold", "debt_sales"))}
+    ends = {
+        name: _event_days(history, event, count)
+        for name, event in (("closed", "closings"), ("off", "write_offs"), ("sold", "debt_sales"))
+    }
     gone_on = np.fmin(np.fmin(ends["closed"], ends["off"]), ends["sold"])
     for month in range(world.calendar.months):
         day = world.calendar.day(month, 31)

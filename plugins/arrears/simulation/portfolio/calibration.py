@@ -16,9 +16,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from arrears.simulation.portfolio.dice import Bools, Floats, Ints
-from arrears.simulation.portfolio.frames import Frames
-from arrears.simulation.portfolio.lending import Block, schedule
-from arrears.simulation.portfolio.repaying import (
+from arrears.simulation.portfolio.events import (
     GUARANTOR,
     INSURER,
     RECOVERY,
@@ -28,6 +26,8 @@ from arrears.simulation.portfolio.repaying import (
     WRITE_OFF,
     History,
 )
+from arrears.simulation.portfolio.frames import Frames
+from arrears.simulation.portfolio.lending import Block, schedule
 from arrears.simulation.portfolio.parameters import Section
 from arrears.simulation.portfolio.simulate import Portfolio, blocks, tables_of, world_of
 from arrears.simulation.portfolio.world import World
@@ -86,7 +86,9 @@ def panel(world: World, block: Block, history: History) -> Panel:
     per_instalment = np.divide(block.principal, np.maximum(1, block.count * np.maximum(1, block.gap)))
     owed = owed + np.maximum(0, history.behind - 1) * np.where(revolving, 0, per_instalment)[:, None]
     euros = owed / (block.per_euro * 10.0**block.digits)[:, None]
-    return Panel(block.products, block.product, history.behind.astype(np.int64), np.where(is_live, euros, 0), is_live, months)
+    return Panel(
+        block.products, block.product, history.behind.astype(np.int64), np.where(is_live, euros, 0), is_live, months
+    )
 
 
 def figures(world: World, made: list[Made]) -> dict[str, float]:
@@ -110,7 +112,9 @@ def figures(world: World, made: list[Made]) -> dict[str, float]:
     return found
 
 
-def _delinquency(names: tuple[str, ...], product: Ints, behind: Ints, balance: Floats, is_live: Bools) -> dict[str, float]:
+def _delinquency(
+    names: tuple[str, ...], product: Ints, behind: Ints, balance: Floats, is_live: Bools
+) -> dict[str, float]:
     """Shares of the balance in the last twelve months: two instalments unpaid is 30 to 60 days."""
     found = {}
     last = slice(max(0, behind.shape[1] - 13), behind.shape[1] - 1)
@@ -119,7 +123,9 @@ def _delinquency(names: tuple[str, ...], product: Ints, behind: Ints, balance: F
         weight = balance[rows][:, last]
         late = behind[rows][:, last]
         for figure, least in (("30+", 2), ("90+", 4)):
-            found[f"{figure} share of balance, {name}"] = float((weight * (late >= least)).sum() / max(1.0, weight.sum()))
+            found[f"{figure} share of balance, {name}"] = float(
+                (weight * (late >= least)).sum() / max(1.0, weight.sum())
+            )
     retail = np.isin(product, [names.index(name) for name in ("consumer", "auto", "mortgage", "revolving")])
     weight, late = balance[:, last], behind[:, last]
     found["90+ share of balance, all loans"] = float((weight * (late >= 4)).sum() / weight.sum())
@@ -136,7 +142,9 @@ def _rolls(behind: Ints, is_live: Bools, rows: Bools, of: str) -> dict[str, floa
     stage = ("current", "30", "60", "90", "120+")
     for index in range(4):
         at = both & (before == index)
-        found[f"roll {stage[index]} to {stage[index + 1]}, {of}"] = float((at & (after == index + 1)).sum() / max(1, at.sum()))
+        found[f"roll {stage[index]} to {stage[index + 1]}, {of}"] = float(
+            (at & (after == index + 1)).sum() / max(1, at.sum())
+        )
         if index:
             found[f"cure {stage[index]} to current, {of}"] = float((at & (after == 0)).sum() / max(1, at.sum()))
     return found
@@ -152,14 +160,18 @@ def _charge_offs(world: World, made: list[Made], names: tuple[str, ...], balance
     by_product = np.zeros(len(names))
     for block, history, _, _ in made:
         booked = history.events.columns("transactions")
-        rows = np.isin(booked["kind"], [WRITE_OFF, RECOVERY]) & (booked["month"] >= since) & (booked["month"] < months - 1)
+        rows = (
+            np.isin(booked["kind"], [WRITE_OFF, RECOVERY]) & (booked["month"] >= since) & (booked["month"] < months - 1)
+        )
         loan = booked["loan"][rows]
         sign = np.where(booked["kind"][rows] == WRITE_OFF, 1, -1)
         euros = sign * booked["minor"][rows] / (block.per_euro * 10.0**block.digits)[loan]
         for index, name in enumerate(names):
             lost[name] += float(euros[block.product[loan] == index].sum())
         for index in range(len(names)):
-            by_product[index] += balance[offset : offset + len(block)][block.product == index][:, since : months - 1].sum()
+            by_product[index] += balance[offset : offset + len(block)][block.product == index][
+                :, since : months - 1
+            ].sum()
         offset += len(block)
     for index, name in enumerate(names):
         found[f"charge-offs a year over balance, {name}"] = lost[name] * 12 / max(1.0, by_product[index])
@@ -177,7 +189,9 @@ def _liquidation(made: list[Made]) -> dict[str, float]:
             chosen = block.is_a("sme_term") & (first + 12 < late.shape[1])
             booked = history.events.columns("transactions")
             loan = booked["loan"]
-            sign = np.select([np.isin(booked["kind"], [REPAYMENT, RECOVERY]), booked["kind"] == REVERSAL], [1.0, -1.0], 0.0)
+            sign = np.select(
+                [np.isin(booked["kind"], [REPAYMENT, RECOVERY]), booked["kind"] == REVERSAL], [1.0, -1.0], 0.0
+            )
             # Of the debtor: neither the sale of the security nor a guarantor.
             sign = np.where(np.isin(booked["channel"], [SALE, GUARANTOR, INSURER]), 0.0, sign)
             within = chosen[loan] & (booked["month"] > first[loan]) & (booked["month"] <= first[loan] + 12)
@@ -203,6 +217,7 @@ def _ratios(made: list[Made]) -> dict[str, float]:
     accounts = pl.concat([frames["financial_statements"] for _, _, frames, _ in made]).filter(
         pl.col("borrower_id").str.starts_with("B") & (pl.col("inventory").cast(pl.Float64) > 0)
     )
+
     def number(name: str) -> pl.Expr:
         return pl.col(name).cast(pl.Float64)
 

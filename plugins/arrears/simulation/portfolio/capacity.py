@@ -22,9 +22,7 @@ class Capacity:
         self._surprise = np.zeros(count)
         self._left: Ints = np.zeros(count, dtype=np.int64)  # months that the shock still lasts
         self.shock: Ints = np.full(count, NO_SHOCK, dtype=np.int64)  # its kind: its place in `shock_names`
-        self.shock_names = tuple(
-            f"{kind}/{name}" for kind in KINDS for name in getattr(world.p.shocks, kind)
-        )
+        self.shock_names = tuple(f"{kind}/{name}" for kind in KINDS for name in getattr(world.p.shocks, kind))
 
     def step(self, month: int, group_in_default: Floats) -> Floats:
         """Log capacity of each borrower in a month.
@@ -43,7 +41,7 @@ class Capacity:
         for index, name in enumerate(self.shock_names):
             kind, shock = name.split("/")
             loss = np.where(self.shock == index, getattr(world.p.shocks, kind)[shock].loss, loss)
-        return (
+        log_capacity: Floats = (
             p.mean_log
             + p.borrower_spread * block.b_spread
             + self._surprise
@@ -52,6 +50,7 @@ class Capacity:
             - loss
             - p.contagion * group_in_default
         )
+        return log_capacity
 
     def _shocks(self, month: int) -> None:
         """Ends the shocks that are over, begins new ones: at most one at a time."""

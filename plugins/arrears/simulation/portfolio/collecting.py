@@ -5,6 +5,7 @@ import polars as pl
 
 from arrears.simulation.portfolio.bookings import loan_id
 from arrears.simulation.portfolio.dice import Ints
+from arrears.simulation.portfolio.events import CONTACT_CHANNELS, NEVER, OUTCOMES, History
 from arrears.simulation.portfolio.frames import Frames, frame, ids, instants, money, revealed, texts, where
 from arrears.simulation.portfolio.lending import PERSON, Block
 from arrears.simulation.portfolio.people import OWN, SUPPRESSION_SHARES, SUPPRESSIONS
@@ -16,7 +17,6 @@ from arrears.simulation.portfolio.recipients import (
     LAW_NUMBERS,
     jurisdictions,
 )
-from arrears.simulation.portfolio.repaying import CONTACT_CHANNELS, NEVER, OUTCOMES, History
 from arrears.simulation.portfolio.world import World
 
 CONTACT_SECONDS = (9 * 3600, 17 * 3600)
@@ -67,8 +67,12 @@ def _contacts(world: World, block: Block, history: History) -> tuple[pl.DataFram
             "recorded_at": instants(on, seconds + 600),
             "channel": texts(CONTACT_CHANNELS, made["channel"]),
             "is_inbound": got & (dice.uniform("inbound", number, month, attempt) < 0.15),
-            "place": texts(("mobile", "home", "work"), dice.pick("contact/place", [0.6, 0.36, 0.04], number, month, attempt)),
-            "party": texts(("debtor", "third_party"), (made["outcome"] == 2).astype(np.int64), got | (made["outcome"] == 2)),
+            "place": texts(
+                ("mobile", "home", "work"), dice.pick("contact/place", [0.6, 0.36, 0.04], number, month, attempt)
+            ),
+            "party": texts(
+                ("debtor", "third_party"), (made["outcome"] == 2).astype(np.int64), got | (made["outcome"] == 2)
+            ),
             "outcome": texts(OUTCOMES, made["outcome"]),
             "cost_amount": money(np.rint(cost * per_euro * 10.0**digits).astype(np.int64), digits),
             "cost_currency": texts([one.currency for one in world.places], block.place[loan]),
@@ -98,7 +102,11 @@ def _placements(world: World, block: Block, history: History) -> tuple[pl.DataFr
     loan, month, agency = made["loan"], made["month"], made["agency"]
     number = block.number[loan]
     currency = [one.currency for one in world.places]
-    contract = texts([LATE_CONTRACT.get(one, "") for one in range(len(AGENCIES))], agency) + "-" + texts(currency, block.place[loan])
+    contract = (
+        texts([LATE_CONTRACT.get(one, "") for one in range(len(AGENCIES))], agency)
+        + "-"
+        + texts(currency, block.place[loan])
+    )
     placed = frame(
         made["on"],
         {
@@ -131,9 +139,13 @@ def _placements(world: World, block: Block, history: History) -> tuple[pl.DataFr
         at = month[rows] + later
         of, who = loan[rows], agency[rows]
         draw = dice.uniform("feedback", number[rows], at)
-        lies = dice.uniform("feedback/lie", number[rows], at) < p.lie_share * np.where(who == AGENCY_NUMBERS[0], 0.3, 1.2)
+        lies = dice.uniform("feedback/lie", number[rows], at) < p.lie_share * np.where(
+            who == AGENCY_NUMBERS[0], 0.3, 1.2
+        )
         was_idle = draw < 0.25
-        outcome = np.where(was_idle & ~lies, 0, dice.pick("feedback/outcome", [0.5, 0.22, 0.15, 0.1, 0.03], number[rows], at))
+        outcome = np.where(
+            was_idle & ~lies, 0, dice.pick("feedback/outcome", [0.5, 0.22, 0.15, 0.1, 0.03], number[rows], at)
+        )
         action = np.where(was_idle & ~lies, 4, dice.pick("feedback/action", [0.55, 0.2, 0.1, 0.15], number[rows], at))
         harsh = np.where(who == HARSH, 3.0, 1.0) * np.where(action == 2, 2.0, 1.0)
         complaint = dice.uniform("feedback/complaint", number[rows], at) < p.complaint_share * harsh
@@ -162,7 +174,7 @@ def _placements(world: World, block: Block, history: History) -> tuple[pl.DataFr
 def _cases(world: World, block: Block, history: History) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     dice, calendar = world.dice, world.calendar
     made = history.events.columns("suits")
-    loan, month, until = made["loan"], made["month"], made["until"]
+    loan, until = made["loan"], made["until"]
     number, digits = block.number[loan], block.digits[loan]
     filed = made["on"]
     judged = calendar.day(until, 18)
@@ -178,7 +190,10 @@ def _cases(world: World, block: Block, history: History) -> tuple[pl.DataFrame, 
             "case_id": ids("S", number),
             "agency_id": texts(NAMES, law),
             "country": texts([one.country for one in world.places], block.place[loan]),
-            "court": texts([COURTS.get(one.country, "Court of first instance") + f" {one.cities[0]}" for one in world.places], block.place[loan]),
+            "court": texts(
+                [COURTS.get(one.country, "Court of first instance") + f" {one.cities[0]}" for one in world.places],
+                block.place[loan],
+            ),
             "currency": texts([one.currency for one in world.places], block.place[loan]),
             "filed_on": filed,
             "claimed_amount": money(made["minor"], digits),
@@ -190,7 +205,9 @@ def _cases(world: World, block: Block, history: History) -> tuple[pl.DataFrame, 
             "enforcement_applied_on": np.where(wins, applied, NEVER),
             "enforcement_ended_on": np.where(wins, ended, NEVER),
             "enforcement_result": texts(("satisfied", "partly_satisfied", "no_assets", "evaded"), result, wins),
-            "dishonesty_ground": texts(("able to perform and evades enforcement",), np.zeros(len(loan), dtype=np.int64), wins & (result == 3)),
+            "dishonesty_ground": texts(
+                ("able to perform and evades enforcement",), np.zeros(len(loan), dtype=np.int64), wins & (result == 3)
+            ),
             "closed_on": np.where(wins, ended + 10, judged + 10),
         },
     )
@@ -224,7 +241,9 @@ def _cases(world: World, block: Block, history: History) -> tuple[pl.DataFrame, 
     acknowledged = frame(
         asked["on"][rows],
         {
-            "limitation_event_id": ids("LA", block.number[asked["loan"][rows]], (asked["month"][rows], 3), (asked["attempt"][rows], 1)),
+            "limitation_event_id": ids(
+                "LA", block.number[asked["loan"][rows]], (asked["month"][rows], 3), (asked["attempt"][rows], 1)
+            ),
             "loan_id": loan_id(block, asked["loan"][rows]),
             "borrower_id": ids(OWN, block.b_number[block.owner[asked["loan"][rows]]]),
             "kind": "acknowledgement",
@@ -240,7 +259,17 @@ def _costs(world: World, block: Block, history: History) -> pl.DataFrame:
     currency = [one.currency for one in world.places]
     parts = []
 
-    def cost(code: str, kind: str, loan: Ints, month: Ints, on: object, minor: Ints, agency: Ints | None, case: bool, back: bool) -> None:
+    def cost(
+        code: str,
+        kind: str,
+        loan: Ints,
+        month: Ints,
+        on: object,
+        minor: Ints,
+        agency: Ints | None,
+        case: bool,
+        back: bool,
+    ) -> None:
         number = block.number[loan]
         columns = {
             "cost_id": ids(code, number, (month, 3)),
@@ -263,16 +292,37 @@ def _costs(world: World, block: Block, history: History) -> pl.DataFrame:
     booked = history.events.columns("transactions")
     rows = np.flatnonzero((booked["agency"] >= 0) & (booked["kind"] == 1))
     commission = np.array([0, 0, 0.22, 0.27, 0.24, 0.12, 0.14])[booked["agency"][rows]]
-    cost("KC", "commission", booked["loan"][rows], booked["month"][rows], booked["booked"][rows] + 5,
-         np.rint(booked["minor"][rows] * commission).astype(np.int64), booked["agency"][rows], False, False)  # fmt: skip
+    brought = np.rint(booked["minor"][rows] * commission).astype(np.int64)
+    loan, month, agency = booked["loan"][rows], booked["month"][rows], booked["agency"][rows]
+    cost("KC", "commission", loan, month, booked["booked"][rows] + 5, brought, agency, False, False)
     suits = history.events.columns("suits")
     cost("KS", "court", suits["loan"], suits["month"], suits["on"] + 3, euros(180, suits["loan"]), None, True, True)
     cost("KL", "lawyer", suits["loan"], suits["month"], suits["on"] + 10, euros(400, suits["loan"]), None, True, True)
     sales = history.events.columns("sales")
-    cost("KV", "valuation", sales["loan"], sales["month"], world.calendar.day(sales["month"], 25), euros(250, sales["loan"]), None, False, True)
+    cost(
+        "KV",
+        "valuation",
+        sales["loan"],
+        sales["month"],
+        world.calendar.day(sales["month"], 25),
+        euros(250, sales["loan"]),
+        None,
+        False,
+        True,
+    )
     visits = history.events.columns("contacts")
     rows = np.flatnonzero((visits["channel"] == 4) & (visits["attempt"] == 0))
-    cost("KX", "contact", visits["loan"][rows], visits["month"][rows], visits["on"][rows], euros(45, visits["loan"][rows]), None, False, False)
+    cost(
+        "KX",
+        "contact",
+        visits["loan"][rows],
+        visits["month"][rows],
+        visits["on"][rows],
+        euros(45, visits["loan"][rows]),
+        None,
+        False,
+        False,
+    )
     return pl.concat(parts, how="diagonal")
 
 
@@ -304,7 +354,9 @@ def _credit_events(world: World, block: Block, history: History) -> pl.DataFrame
     currency = [one.currency for one in world.places]
     parts = []
 
-    def event(code: str, kind: str, borrower: Ints, loan: Ints | None, on: object, found: object, minor: Ints | None = None) -> None:
+    def event(
+        code: str, kind: str, borrower: Ints, loan: Ints | None, on: object, found: object, minor: Ints | None = None
+    ) -> None:
         columns = {
             "credit_event_id": ids(code, block.b_number[borrower] if loan is None else block.number[loan]),
             "borrower_id": ids(OWN, block.b_number[borrower]),
@@ -325,7 +377,15 @@ def _credit_events(world: World, block: Block, history: History) -> pl.DataFrame
     on = calendar.day(month, 31)
     event("EN", "non_accrual", block.owner[rows], rows, on, on + 1)
     some = dice.uniform("provision", block.number[rows]) < 0.5
-    event("EP", "specific_provision", block.owner[rows[some]], rows[some], on[some] + 20, on[some] + 25, block.principal[rows[some]] // 5)
+    event(
+        "EP",
+        "specific_provision",
+        block.owner[rows[some]],
+        rows[some],
+        on[some] + 20,
+        on[some] + 25,
+        block.principal[rows[some]] // 5,
+    )
     protected = np.flatnonzero(~np.isnat(history.protected_from))
     kind = dice.pick("suppression", SUPPRESSION_SHARES, block.b_number[protected])
     kind = np.where(block.b_kind[protected] == PERSON, kind, np.where(kind < 6, 6, 4))
@@ -338,7 +398,9 @@ def _credit_events(world: World, block: Block, history: History) -> pl.DataFrame
     when = calendar.day(weak[borrowers].argmax(axis=1), 27)
     keep = when > block.b_since[borrowers]
     event("EE", "default_elsewhere", borrowers[keep], None, when[keep] - 20, when[keep])
-    firms = np.flatnonzero((block.b_kind != PERSON) & weak.any(axis=1) & (dice.uniform("rating cut", block.b_number) < 0.4))
+    firms = np.flatnonzero(
+        (block.b_kind != PERSON) & weak.any(axis=1) & (dice.uniform("rating cut", block.b_number) < 0.4)
+    )
     when = calendar.day(weak[firms].argmax(axis=1), 14)
     keep = when > block.b_since[firms]
     event("ER", "rating_cut", firms[keep], None, when[keep], when[keep] + 3)

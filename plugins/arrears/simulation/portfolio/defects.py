@@ -14,7 +14,7 @@ import polars as pl
 
 from arrears.contract.servicing import Table
 from arrears.errors import UsageError
-from arrears.simulation.portfolio.dice import Dice
+from arrears.simulation.portfolio.dice import Dice, Floats
 
 DEFAULT_RATE = 0.001
 CODE_PAGE = "cp1250"
@@ -116,7 +116,9 @@ DEFECTS: dict[str, Defect] = {
     "changed_known_row": Defect(
         "a booking known before reads otherwise", "transactions", "amount", _amount(pl.col("amount") + 1), _known_before
     ),
-    "removed_known_row": Defect("a booking known before is gone", "transactions", eligible=_known_before, rows="removed"),
+    "removed_known_row": Defect(
+        "a booking known before is gone", "transactions", eligible=_known_before, rows="removed"
+    ),
     "missing_table": Defect("a table delivered before is missing", "suppressions", file=Path.unlink),
     "truncated_file": Defect("a file ends in the middle of a line", "instalments", file=_cut),
     "renamed_header": Defect("a required column has another name", "transactions", file=_rename_header),
@@ -140,10 +142,14 @@ class Injector:
         self._seen[table.name] = offset + len(rows)
         for number, (kind, defect) in enumerate(DEFECTS.items()):
             if kind in self.rates and defect.table == table.name and defect.file is None and len(rows):
-                rows = self._apply(kind, defect, day, table, rows, self.dice.uniform(kind, offset + np.arange(len(rows)), number))
+                rows = self._apply(
+                    kind, defect, day, table, rows, self.dice.uniform(kind, offset + np.arange(len(rows)), number)
+                )
         return rows
 
-    def _apply(self, kind: str, defect: Defect, day: date, table: Table, rows: pl.DataFrame, draw: np.ndarray) -> pl.DataFrame:  # type: ignore[type-arg]
+    def _apply(
+        self, kind: str, defect: Defect, day: date, table: Table, rows: pl.DataFrame, draw: Floats
+    ) -> pl.DataFrame:
         may = np.ones(len(rows), dtype=bool)
         if defect.eligible is not None:
             may = rows.select(defect.eligible(day).fill_null(False)).to_series().to_numpy()
@@ -188,14 +194,28 @@ class Injector:
                 defect.file(path)
                 self.records.append(
                     pl.DataFrame(
-                        {"kind": [kind], "table": [defect.table], "key": [None], "column": [None], "day": [day], "said": [defect.said]},
+                        {
+                            "kind": [kind],
+                            "table": [defect.table],
+                            "key": [None],
+                            "column": [None],
+                            "day": [day],
+                            "said": [defect.said],
+                        },
                         schema_overrides={"key": pl.String, "column": pl.String},
                     )
                 )
 
     def recorded(self) -> pl.DataFrame:
         """All that was injected."""
-        columns = {"kind": pl.String, "table": pl.String, "key": pl.String, "column": pl.String, "day": pl.Date, "said": pl.String}
+        columns = {
+            "kind": pl.String,
+            "table": pl.String,
+            "key": pl.String,
+            "column": pl.String,
+            "day": pl.Date,
+            "said": pl.String,
+        }
         return pl.concat([pl.DataFrame(schema=columns), *self.records])
 
 
@@ -215,7 +235,9 @@ def injector(asked: Sequence[str], seed: int, form: str = "csv") -> Injector:
         except ValueError:
             rates[kind] = -1.0
         if not 0 < rates[kind] <= 1:
-            raise UsageError(f"--defects {one}: the rate is a share of the rows, above 0 and up to 1, as in {kind}:0.01.")
+            raise UsageError(
+                f"--defects {one}: the rate is a share of the rows, above 0 and up to 1, as in {kind}:0.01."
+            )
         if form != "csv" and DEFECTS[kind].file is not None:
             raise UsageError(f"--defects {kind} spoils a text file; with --format {form} there is none.")
     return Injector(rates, Dice(seed + 1_000_003))

@@ -51,7 +51,8 @@ class Dice:
     def normal(self, what: str, *keys: Keys) -> Floats:
         """Mean 0, deviation 1 (Box and Muller)."""
         angle = 2 * np.pi * self.uniform(what + "/angle", *keys)
-        return np.sqrt(-2 * np.log(self.uniform(what, *keys))) * np.cos(angle)
+        drawn: Floats = np.sqrt(-2 * np.log(self.uniform(what, *keys))) * np.cos(angle)
+        return drawn
 
     def integers(self, what: str, low: int, high: int, *keys: Keys) -> Ints:
         """From low to high, high not included."""
@@ -60,4 +61,5 @@ class Dice:
     def pick(self, what: str, shares: npt.ArrayLike, *keys: Keys) -> Ints:
         """An index, each with its share; shares need not add up to 1."""
         upto = np.cumsum(np.asarray(shares, dtype=np.float64))
-        return np.searchsorted(upto, self.uniform(what, *keys) * upto[-1], side="right").clip(0, len(upto) - 1)
+        drawn: Ints = np.searchsorted(upto, self.uniform(what, *keys) * upto[-1], side="right").clip(0, len(upto) - 1)
+        return drawn

@@ -128,12 +128,16 @@ def revealed(rows: pl.DataFrame, key: Sequence[str], known: Mapping[str, Sequenc
     """
     stages = [rows]
     for day in known:
-        stages.append(rows.filter(pl.col(day).is_not_null() & (pl.col(day) > pl.col(FROM))).with_columns(
-            pl.col(day).alias("_stage")
-        ))
-    every = pl.concat(stages, how="diagonal").with_columns(pl.coalesce("_stage", FROM).alias("_stage")) if len(
-        stages
-    ) > 1 else rows
+        stages.append(
+            rows.filter(pl.col(day).is_not_null() & (pl.col(day) > pl.col(FROM))).with_columns(
+                pl.col(day).alias("_stage")
+            )
+        )
+    every = (
+        pl.concat(stages, how="diagonal").with_columns(pl.coalesce("_stage", FROM).alias("_stage"))
+        if len(stages) > 1
+        else rows
+    )
     shown = [
         pl.when(pl.col(day) <= pl.col("_stage")).then(pl.col(column)).otherwise(None).alias(column)
         for day, columns in known.items()
@@ -155,8 +159,10 @@ def chained(versions: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
         .unique([*key, FROM], keep="last", maintain_order=True)
     )
     following = pl.col(FROM).shift(-1).over(list(key))
-    return ordered.with_columns(pl.min_horizontal(pl.coalesce(following, TO), TO).alias(TO)).drop("_order").filter(
-        pl.col(TO).is_null() | (pl.col(TO) > pl.col(FROM))
+    return (
+        ordered.with_columns(pl.min_horizontal(pl.coalesce(following, TO), TO).alias(TO))
+        .drop("_order")
+        .filter(pl.col(TO).is_null() | (pl.col(TO) > pl.col(FROM)))
     )
 
 

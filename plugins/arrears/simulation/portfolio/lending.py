@@ -4,11 +4,13 @@ Loans come in tens: of people, of connected firms or of project companies; so a 
 firms stand in one block, and a block can be simulated alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from arrears.simulation.portfolio.dice import Bools, Dates, Floats, Ints
+from arrears.simulation.portfolio.parameters import Product
 from arrears.simulation.portfolio.world import INDUSTRIES, PROJECT_INDUSTRIES, World
 
 TEN = 10
@@ -114,9 +116,7 @@ def lend(world: World, numbers: Ints, granted: tuple[np.datetime64, np.datetime6
     b_ten = b_number // TEN
     weights = [place.weight for place in world.places]
     b_place = dice.pick("place", weights, np.where(b_kind == COMPANY, b_ten, b_number) + (b_kind == COMPANY) * 10**9)
-    b_group = np.where(
-        (b_kind == COMPANY) & (dice.uniform("group", b_ten) < 0.5) & (b_number % TEN < 5), b_ten, -1
-    )
+    b_group = np.where((b_kind == COMPANY) & (dice.uniform("group", b_ten) < 0.5) & (b_number % TEN < 5), b_ten, -1)
     any_industry = dice.integers("industry", 0, len(INDUSTRIES), b_number)
     in_projects = np.array(PROJECT_INDUSTRIES)[dice.integers("project", 0, len(PROJECT_INDUSTRIES), b_number)]
     b_spread = dice.normal("standing", b_number)
@@ -131,13 +131,13 @@ def lend(world: World, numbers: Ints, granted: tuple[np.datetime64, np.datetime6
     units = np.rint(median * np.exp(spread * dice.normal("principal", numbers)) / step).clip(1).astype(np.int64) * step
     rate = np.array([one.interest_rate for one in of])[product] * np.exp(0.12 * dice.normal("rate", numbers))
     term = np.zeros(len(numbers), dtype=np.int64)
-    for index, one in enumerate(of):
-        drawn = np.array(one.terms)[dice.pick("term", one.term_shares, numbers)]
-        term = np.where(product == index, drawn, term)
+    for index, terms in enumerate(of):
+        of_product = np.array(terms.terms)[dice.pick("term", terms.term_shares, numbers)]
+        term = np.where(product == index, of_product, term)
     between = np.array([one.months_between for one in of])[product]
     gap = np.where(between == 0, term, between)
 
-    window = np.full(len(numbers), int(((calendar.anchor - calendar.start.astype("datetime64[D]")).astype(np.int64))))
+    window = np.full(len(numbers), int((calendar.anchor - calendar.start.astype("datetime64[D]")).astype(np.int64)))
     is_trade = product == products.index("trade_finance")
     window = np.where(is_trade, np.minimum(window, TRADE_WINDOW_DAYS), window)
     draw = dice.uniform("granted", numbers)
@@ -184,9 +184,9 @@ def lend(world: World, numbers: Ints, granted: tuple[np.datetime64, np.datetime6
     )
 
 
-def _kinds_of_tens(ten: Ints, products: dict[str, object]) -> Ints:
+def _kinds_of_tens(ten: Ints, products: Mapping[str, Product]) -> Ints:
     """People, firms or project companies by ten, spread evenly; the first tens hold all three."""
-    shares = [sum(products[name].share for name in names) for names in PRODUCTS_OF.values()]  # type: ignore[attr-defined]
+    shares = [sum(products[name].share for name in names) for names in PRODUCTS_OF.values()]
     draw = ((ten + 0.5) * GOLDEN) % 1
     kind = np.searchsorted(np.cumsum(shares), draw * sum(shares), side="right").clip(0, 2)
     # Ten project companies and twenty firms in the first three hundred, for every table to be alive in a small book.
@@ -227,5 +227,5 @@ def _schedules(block: Block, rows: Ints, *, is_project: bool) -> tuple[Ints, Int
         repaid = np.where(k < free, 0, np.clip(level - interest[:, k], 0, balance))
         principal[:, k] = np.where(k == count - 1, balance, np.where(k < count, repaid, 0))
         balance = balance - principal[:, k]
-    row, k = np.nonzero(np.arange(most) < count[:, None])
-    return rows[row], k + 1, principal[row, k], interest[row, k]
+    row, place = np.nonzero(np.arange(most) < count[:, None])
+    return rows[row], place + 1, principal[row, place], interest[row, place]

@@ -4,10 +4,11 @@ import numpy as np
 import polars as pl
 
 from arrears.simulation.portfolio.bookings import loan_id
+from arrears.simulation.portfolio.covers import covers
 from arrears.simulation.portfolio.dice import Dates, Ints
+from arrears.simulation.portfolio.events import NEVER
 from arrears.simulation.portfolio.frames import Frames, frame, ids, money, texts, where
 from arrears.simulation.portfolio.lending import COMPANY, KINDS, PERSON, SPV, Block
-from arrears.simulation.portfolio.repaying import NEVER, covers
 from arrears.simulation.portfolio.world import INDUSTRIES, World
 
 GIVEN_NAMES = (
@@ -47,7 +48,9 @@ def people(world: World, block: Block) -> Frames:
     """Borrowers with the parties of their loans, their contact points and wishes."""
     rows, role = party_rows(world, block)
     kind = np.where(role == 2, COMPANY, PERSON)
-    own = _borrowers(world, OWN, block.b_number, block.b_kind, block.b_place, block.b_industry, block.b_group, block.b_since)
+    own = _borrowers(
+        world, OWN, block.b_number, block.b_kind, block.b_place, block.b_industry, block.b_group, block.b_since
+    )
     others = _borrowers(
         world, PARTY, block.number[rows], kind, block.place[rows], block.b_industry[block.owner[rows]],
         np.full(len(rows), -1), block.disbursed[rows],
@@ -86,7 +89,9 @@ def _borrowers(
     name = person.zip_with(pl.Series(is_person), spv.zip_with(pl.Series(kind == SPV), company))
     digits = np.array([one.digits for one in places])[place]
     per_euro = np.array([one.units_per_euro for one in places])[place]
-    income = np.rint(2_600 * np.exp(0.38 * dice.normal(salt + "income", number)) * per_euro).astype(np.int64) * 10**digits
+    income = (
+        np.rint(2_600 * np.exp(0.38 * dice.normal(salt + "income", number)) * per_euro).astype(np.int64) * 10**digits
+    )
     expense = np.rint(income * (0.45 + 0.2 * dice.uniform(salt + "expense", number))).astype(np.int64)
     expense = expense // 10**digits * 10**digits
     born = np.datetime64("1952-01-01", "D") + dice.integers(salt + "born", 0, 19_500, number)
@@ -168,7 +173,9 @@ def _preferences(world: World, block: Block) -> pl.DataFrame:
         since,
         {
             "borrower_id": ids(OWN, number),
-            "channel": texts(("call", "sms", "email", "visit"), dice.pick("wish/channel", [0.6, 0.15, 0.1, 0.15], number)),
+            "channel": texts(
+                ("call", "sms", "email", "visit"), dice.pick("wish/channel", [0.6, 0.15, 0.1, 0.15], number)
+            ),
             "place": "any",
             "is_allowed": may_call,
             "from_hour": pl.Series(np.where(may_call, 17, -1)).replace(-1, None),

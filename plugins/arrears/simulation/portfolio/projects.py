@@ -3,15 +3,17 @@
 A project's delay follows the hidden state: every month of a shock moves what is left of the milestones by a month.
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from arrears.simulation.portfolio.bookings import loan_id
 from arrears.simulation.portfolio.capacity import NO_SHOCK
 from arrears.simulation.portfolio.dice import Dates, Floats, Ints
+from arrears.simulation.portfolio.events import NEVER, History
 from arrears.simulation.portfolio.frames import Frames, chained, frame, ids, money, revealed, share, texts
 from arrears.simulation.portfolio.lending import CONSTRUCTION_MONTHS, Block
-from arrears.simulation.portfolio.repaying import NEVER, History
 from arrears.simulation.portfolio.world import INDUSTRIES, World
 
 NAMES = {3: "Solar park", 5: "Toll bridge", 9: "Data centre"}
@@ -44,7 +46,8 @@ def _delays(world: World, block: Block, history: History, rows: Ints) -> Ints:
     since = month[None, :] - block.disbursed_month[rows][:, None]
     building = (since >= 0) & (since < CONSTRUCTION_MONTHS + 12)
     slips = world.dice.uniform("slips", block.number[rows][:, None], month[None, :]) < 0.04
-    return np.cumsum((shocked | slips) & building, axis=1)
+    delays: Ints = np.cumsum((shocked | slips) & building, axis=1)
+    return delays
 
 
 def _planned(block: Block, rows: Ints, months: Ints | int) -> Dates:
@@ -92,11 +95,12 @@ def _projects(world: World, block: Block, rows: Ints, delays: Ints) -> pl.DataFr
 
 def _budget_minor(block: Block, rows: Ints) -> Ints:
     unit = 10 ** block.digits[rows]
-    return np.rint(block.principal[rows] * BUDGET_OVER_LOAN).astype(np.int64) // unit * unit
+    minor: Ints = np.rint(block.principal[rows] * BUDGET_OVER_LOAN).astype(np.int64) // unit * unit
+    return minor
 
 
 def _milestones(world: World, block: Block, rows: Ints, delays: Ints) -> pl.DataFrame:
-    """Four milestones each; the forecast moves with the delay, known at quarter ends, until the milestone is achieved."""
+    """Four milestones each; until one is achieved its forecast moves with the delay, as known at quarter ends."""
     parts = []
     for step, name in enumerate(STEPS):
         planned = _planned(block, rows, STEP_MONTHS[step])
@@ -163,16 +167,17 @@ def _uses(world: World, block: Block, rows: Ints) -> pl.DataFrame:
             chosen = rows if draw or piece else np.concatenate([rows, firms])
             chosen = chosen[month[chosen] < calendar.months]
             number = block.number[chosen]
-            key = draw * 10 + piece
+            code = draw * 10 + piece
             is_project = block.is_a("project_finance")[chosen]
             start = np.where(draw == 0, block.disbursed[chosen], calendar.day(month[chosen], 12))
-            on = start + dice.integers("use/day", 3, 50, number, key)
-            purpose = np.where(is_project, dice.pick("use", PURPOSE_SHARES, number, key), 1)
-            odd = dice.uniform("use/odd", number, key)
-            strays = drifts[chosen] & (odd < 0.12 + 0.03 * draw)
+            on = start + dice.integers("use/day", 3, 50, number, code)
+            purpose = np.where(is_project, dice.pick("use", PURPOSE_SHARES, number, code), 1)
+            strayed = dice.uniform("use/odd", number, code)
+            strays = drifts[chosen] & (strayed < 0.12 + 0.03 * draw)
             minor = np.rint(block.principal[chosen] * np.where(is_project, 1 / 24, 1.0)).astype(np.int64)
-            parts.append((chosen, np.full(len(chosen), key), on, purpose, strays, odd, minor))
-    loan, key, on, purpose, strays, odd, minor = (np.concatenate(each) for each in zip(*parts, strict=True))
+            parts.append((chosen, np.full(len(chosen), code), on, purpose, strays, strayed, minor))
+    columns: list[Any] = [np.concatenate(each) for each in zip(*parts, strict=True)]
+    loan, key, on, purpose, strays, odd, minor = columns
     payee = dice.integers("payee", 1, 60, block.number[loan], key)
     is_project = block.is_a("project_finance")[loan]
     related = strays & (odd < 0.08)
@@ -184,7 +189,9 @@ def _uses(world: World, block: Block, rows: Ints) -> pl.DataFrame:
         {
             "fund_use_id": ids("U", block.number[loan], (key, 2)),
             "loan_id": loan_id(block, loan),
-            "project_id": ids("P", block.number[loan]).zip_with(pl.Series(is_project), pl.Series([None], dtype=pl.String)),
+            "project_id": ids("P", block.number[loan]).zip_with(
+                pl.Series(is_project), pl.Series([None], dtype=pl.String)
+            ),
             "used_on": on,
             "purpose": texts((*PURPOSES, ELSEWHERE), np.where(strays, len(PURPOSES), purpose)),
             "payee": names,
@@ -199,7 +206,8 @@ def _uses(world: World, block: Block, rows: Ints) -> pl.DataFrame:
 def _cover(world: World, block: Block, history: History, rows: Ints, month: int) -> Floats:
     """Debt service cover as the project's sponsor sees it: the hidden capacity, a little rosy and noisy."""
     noise = world.dice.normal("forecast", block.number[rows], month)
-    return np.exp(history.capacity[block.owner[rows], month] * 0.6 - 0.15 + 0.1 * noise)
+    cover: Floats = np.exp(history.capacity[block.owner[rows], month] * 0.6 - 0.15 + 0.1 * noise)
+    return cover
 
 
 def _service(block: Block, rows: Ints) -> Ints:
@@ -233,7 +241,9 @@ def _forecasts(world: World, block: Block, history: History, rows: Ints) -> pl.D
                         "made_on": np.full(len(running), on),
                         "period_ends_on": np.full(len(running), world.calendar.day(month + 6 * ahead, 31)),
                         "currency": texts([one.currency for one in world.places], block.place[running]),
-                        "cash_available_amount": money(np.rint(service * cover * drift).astype(np.int64), block.digits[running]),
+                        "cash_available_amount": money(
+                            np.rint(service * cover * drift).astype(np.int64), block.digits[running]
+                        ),
                         "debt_service_amount": money(service, block.digits[running]),
                     },
                 )

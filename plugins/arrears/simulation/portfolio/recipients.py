@@ -1,8 +1,12 @@
 """Who collects: internal teams, agencies and law firms, their licences, contracts and prices, and how good each is."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
-from arrears.simulation.portfolio.dice import Bools, Dice, Floats, Ints
+import numpy as np
+import polars as pl
+
+from arrears.simulation.portfolio.dice import Bools, Floats, Ints, Texts
 from arrears.simulation.portfolio.frames import Frames, frame, money, share
 from arrears.simulation.portfolio.world import World
 
@@ -21,9 +25,17 @@ LAW_NUMBERS = (5, 6)
 HARSH = 3  # the agency that presses hardest
 # Effect on paying, in units of the common one, by agency (of AGENCIES) and segment: consumer or card, secured, firms.
 SKILL = np.array(
-    [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.2, 0.8, 0.6], [1.0, 1.3, 0.5], [0.6, 0.7, 1.1], [0.5, 1.2, 1.2], [0.5, 1.0, 1.3]]
+    [
+        [0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0],
+        [1.2, 0.8, 0.6],
+        [1.0, 1.3, 0.5],
+        [0.6, 0.7, 1.1],
+        [0.5, 1.2, 1.2],
+        [0.5, 1.0, 1.3],
+    ]
 )
-SEGMENT_OF = {"consumer": 0, "revolving": 0, "mortgage": 1, "auto": 1}
+SEGMENTS = np.array([0, 0, 1, 1, 2, 2, 2])  # of the products, in the order of parameters.yml
 CONTRACTS = (
     # contract, agency, product, days past due, balance from (euros), share of capacity, intake, commission, fee, recall
     ("team-early", 0, None, (1, None), 0, 1.0, None, 0.0, 6, None, 3650),
@@ -41,11 +53,9 @@ LATE_CONTRACT = {2: "aster-late", 3: "birch-late", 4: "dahlia-late"}
 OPENED_BEFORE_DAYS = 400
 
 
-def agency_skill(dice: Dice, agency: Ints, product: Ints) -> Floats:
+def agency_skill(agency: Ints, product: Ints) -> Floats:
     """How much of the common effect an agency has on a product; 0 where nobody holds the account."""
-    del dice
-    segment = np.array([0, 0, 1, 1, 2, 2, 2])[np.clip(product, 0, 6)]
-    return np.where(agency >= 0, SKILL[np.clip(agency, 0, len(AGENCIES) - 1), segment], 0.0)
+    return np.where(agency >= 0, SKILL[np.clip(agency, 0, len(AGENCIES) - 1), SEGMENTS[product]], 0.0)
 
 
 def jurisdictions(world: World, agency: int) -> Bools:
@@ -88,8 +98,8 @@ def tables(world: World, loan_count: int) -> Frames:
     }
 
 
-def _column(rows: object, index: int) -> object:
-    return np.array([row[index] for row in rows], dtype=object)  # type: ignore[attr-defined]
+def _column(rows: Sequence[Sequence[Any]], index: int) -> Texts:
+    return np.array([row[index] for row in rows], dtype=object)
 
 
 def currencies_of(world: World, agency: int) -> list[str]:
@@ -116,13 +126,17 @@ def _contracts(world: World, opened: np.datetime64, loan_count: int) -> Frames:
             "product": _column(rows, 2),
             "dpd_from": np.array([row[3][0] for row in rows]),
             "dpd_to": np.array([row[3][1] for row in rows], dtype=object),
-            "balance_from": money(np.rint(np.array([row[4] for row in rows]) * per_euro).astype(np.int64) * 10**digits, digits),
+            "balance_from": money(
+                np.rint(np.array([row[4] for row in rows]) * per_euro).astype(np.int64) * 10**digits, digits
+            ),
             "currency": _column(rows, -1),
             "capacity": np.array([int(loan_count * row[5]) + 100 for row in rows]),
             "daily_intake": np.array([row[6] for row in rows], dtype=object),
             "commission_share": share(commission),
             "fixed_cost_amount": money(fee, digits),
-            "minimum_share": share(np.array([row[9] or 0.0 for row in rows]), np.array([row[9] is not None for row in rows])),
+            "minimum_share": share(
+                np.array([row[9] or 0.0 for row in rows]), np.array([row[9] is not None for row in rows])
+            ),
             "recall_after_days": np.array([row[10] for row in rows]),
         },
     )
@@ -143,7 +157,5 @@ def _contracts(world: World, opened: np.datetime64, loan_count: int) -> Frames:
             "vat_share": share(np.full(len(of), 0.19)),
         },
     )
-    import polars as pl
-
     terms = terms.with_columns(pl.col("age_to_days").cast(pl.Int64).replace(-1, None))
     return {"agency_contracts": contracts, "agency_contract_terms": terms}

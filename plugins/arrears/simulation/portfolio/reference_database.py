@@ -21,7 +21,15 @@ from arrears.extraction.database import connection as database_connection
 from arrears.extraction.sources import Source, load_source
 from arrears.simulation.portfolio.drops import TIMESTAMP
 from arrears.simulation.portfolio.frames import DELETED, FROM, Frames, delta_of, full_on, in_contract_form
-from arrears.simulation.portfolio.simulate import Portfolio, Report, blocks, common_tables, progress, tables_of, world_of
+from arrears.simulation.portfolio.simulate import (
+    Portfolio,
+    Report,
+    blocks,
+    common_tables,
+    progress,
+    tables_of,
+    world_of,
+)
 from arrears.simulation.servicing_database import SOURCE, connect_or_create, create_tables
 
 EVENING = timedelta(hours=18, minutes=30)
@@ -84,8 +92,12 @@ def advance(url: str | None, days: int, report: Report) -> tuple[date, dict[str,
     counts: dict[str, int] = {}
     with _open(url) as (connection, source):
         if connection.execute("select to_regclass(%s)", [f"{MARK}.portfolio"]).fetchone() == (None,):
-            raise UsageError("This database was not filled by `arrears simulate --postgres URL`; nothing says how it goes on.")
-        found = connection.execute(f"select loans, months, seed, anchor, day from {MARK}.portfolio for update").fetchone()  # noqa: S608
+            raise UsageError(
+                "This database was not filled by `arrears simulate --postgres URL`; nothing says how it goes on."
+            )
+        found = connection.execute(
+            f"select loans, months, seed, anchor, day from {MARK}.portfolio for update"  # noqa: S608
+        ).fetchone()
         assert found is not None
         portfolio, known = Portfolio(*found[:4]), found[4]
         new = [known + timedelta(days=number + 1) for number in range(days)]
@@ -115,7 +127,9 @@ def _identifier(source: Source, table: str) -> sql.Identifier:
     return sql.Identifier(source.database_schema, table)
 
 
-def _copy(connection: psycopg.Connection, source: Source, table: Table, rows: pl.DataFrame, into: sql.Composable) -> int:
+def _copy(
+    connection: psycopg.Connection, source: Source, table: Table, rows: pl.DataFrame, into: sql.Composable
+) -> int:
     assert source.cursor is not None
     at = (pl.col(FROM).cast(pl.Datetime("us")) + EVENING).dt.replace_time_zone("UTC").alias(source.cursor)
     written = in_contract_form(rows, table).with_columns(rows.select(at).to_series())

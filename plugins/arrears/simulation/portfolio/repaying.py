@@ -4,137 +4,57 @@ Claims are kept by calendar month and paid oldest first, so that a month's decis
 long. The behaviour is documented in docs/concepts/simulator.md; the parameters are in parameters.yml.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 
 from arrears.simulation.portfolio.capacity import NO_SHOCK, Capacity
+from arrears.simulation.portfolio.conceding import concede
 from arrears.simulation.portfolio.dice import Bools, Dates, Floats, Ints
+from arrears.simulation.portfolio.enforcing import after_write_off, end, enforce
+from arrears.simulation.portfolio.events import (
+    ACTIVE,
+    AGENCY,
+    CARD,
+    CASH,
+    CHARGEBACK,
+    CLOSED,
+    COURT,
+    CREDIT_NOTE,
+    DEBIT,
+    DISBURSEMENT,
+    NEVER,
+    REFUND,
+    REPAYMENT,
+    REVERSAL,
+    SOLD,
+    TRANSFER,
+    WRITTEN_OFF,
+    Events,
+    History,
+)
 from arrears.simulation.portfolio.lending import PERSON, TEN, Block, Schedule
-from arrears.simulation.portfolio.recipients import AGENCY_NUMBERS, agency_skill, licensed
+from arrears.simulation.portfolio.treating import collect
 from arrears.simulation.portfolio.world import World
 
-NEVER = np.datetime64("NaT", "D")
-ACTIVE, CLOSED, WRITTEN_OFF, SOLD = range(4)
-STATUSES = ("active", "closed", "written_off", "sold")
-PREPAID, CALLED = 1, 2
-BOOKINGS = (
-    "disbursement",
-    "repayment",
-    "reversal",
-    "waiver",
-    "chargeback",
-    "refund",
-    "write_off",
-    "recovery",
-    "credit_note",
-)
-DISBURSEMENT, REPAYMENT, REVERSAL, WAIVER, CHARGEBACK, REFUND, WRITE_OFF, RECOVERY, CREDIT_NOTE = range(len(BOOKINGS))
-CHANNELS = ("direct_debit", "transfer", "cash", "card", "agency", "court", "guarantor", "insurer", "collateral_sale")
-DEBIT, TRANSFER, CASH, CARD, AGENCY, COURT, GUARANTOR, INSURER, SALE = range(len(CHANNELS))
-CONTACT_CHANNELS = ("call", "sms", "email", "letter", "visit")
-OUTCOMES = (
-    "no_answer",
-    "message_left",
-    "wrong_party",
-    "right_party",
-    "promise",
-    "refusal",
-    "complaint",
-    "bounced",
-)
-SHIFT_MONTHS = 3
-ROOM = 16  # months beyond the last one for schedules that move
+ROOM = 28  # months beyond the last one, for schedules that move
 MOST_UNPAID_MONTHS = 400
-LONG_SHIFT = 12
-
-
-# Columns of the events beside loan (its place in the block) and month: days, flags, and whole numbers.
-_DAYS = {"on", "booked", "due", "billed", "waived", "starts", "ends"}
-_FLAGS = {"reduces", "is_penalty"}
-COLUMNS = {
-    "transactions": ("slot", "kind", "on", "booked", "minor", "channel", "component", "reverses", "agency", "reduces"),
-    "statements": ("number", "billed", "due", "principal", "interest", "balance", "unpaid", "behind"),
-    "charges": ("due", "minor", "waived", "is_penalty"),
-    "contacts": ("attempt", "on", "channel", "outcome", "agency", "need"),
-    "placements": ("agency", "on", "minor"),
-    "recalls": ("since", "on", "reason"),
-    "forbearances": ("kind", "on", "starts", "ends"),
-    "suits": ("until", "minor", "on"),
-    "sales": ("until",),
-    "guarantors": ("minor", "on"),
-    "insurers": ("minor", "on"),
-    "closings": ("on",),
-    "write_offs": ("on",),
-    "debt_sales": ("on",),
-}
 
 
 def _odds(logit: Floats) -> Floats:
     return 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
 
 
-class Events:
-    """Columns of events, gathered month by month."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-
-    def add(self, table: str, **columns: Any) -> None:
-        """Rows of one table; numbers stand for all of the rows of `loan`."""
-        count = len(columns["loan"])
-        if count:
-            for name, values in columns.items():
-                values = np.asarray(values)
-                self._parts[table][name].append(np.broadcast_to(values, (count,)) if values.ndim == 0 else values)
-
-    def columns(self, table: str) -> dict[str, Any]:
-        """All rows of a table, in the order of months; empty arrays where nothing happened."""
-        found = {}
-        for name in ("loan", "month", *COLUMNS[table]):
-            dtype = "datetime64[D]" if name in _DAYS else np.bool_ if name in _FLAGS else np.int64
-            parts = self._parts[table].get(name, ())
-            found[name] = np.concatenate(parts).astype(dtype) if len(parts) else np.zeros(0, dtype=dtype)
-        return found
-
-
-@dataclass(slots=True)
-class History:
-    """What happened to a block: one entry a loan, one row and column a loan and month, and the events."""
-
-    events: Events
-    status: Ints
-    status_on: Dates
-    shift_from: Ints  # the first month whose instalments moved; -1: none
-    shift_by: Ints
-    shift_on: Dates
-    final_kind: Ints  # PREPAID or CALLED
-    final_month: Ints
-    final_on: Dates
-    final_principal: Ints
-    behind: Ints  # loan, month: months since the oldest unpaid claim, at the end of the month
-    miss: Floats  # loan, month: chance to pay nothing that month, as it stands
-    capacity: Floats  # borrower, month
-    shock: Ints  # borrower, month
-    protected_from: Dates  # borrower
-    protection: Ints
-    agency_from: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-
 def repay(world: World, block: Block, plan: Schedule) -> History:
     """Plays a block through all months of the calendar."""
-    return _Play(world, block, plan).run()
+    return Play(world, block, plan).run()
 
 
-class _Play:
+class Play:
     """The state of a block while its months are played."""
 
     def __init__(self, world: World, block: Block, plan: Schedule) -> None:
         self.world, self.block, self.p, self.dice = world, block, world.p, world.dice
         count, months = len(block), world.calendar.months
-        width = months + ROOM + LONG_SHIFT
+        width = months + ROOM
         self.width, self.months = width, months
         self.dues = np.zeros((count, width), dtype=np.int64)  # instalments by month
         self.principal_due = np.zeros((count, width), dtype=np.int64)
@@ -342,7 +262,9 @@ class _Play:
             + p.capacity.strategic_logit * block.b_strategic[block.owner]
         )
         calendar_month = int((self.world.calendar.start + month).astype(np.int64)) % 12
-        season = p.capacity.december if calendar_month == 11 else p.capacity.tax_refund if calendar_month in (2, 3) else 0
+        season = (
+            p.capacity.december if calendar_month == 11 else p.capacity.tax_refund if calendar_month in (2, 3) else 0
+        )
         miss = _odds(
             block.of_product({name: one.miss_logit for name, one in p.products.items()})
             - p.capacity.logit_per_log * (own - mean)
@@ -358,11 +280,14 @@ class _Play:
             + p.capacity.strategic_logit * block.b_strategic[block.owner]
             - 0.6 * block.b_forgetful[block.owner] * (behind == 1)
         )
-        relief = self._collect(month, owes & (behind >= 1), behind, need)
+        relief = collect(self, month, owes & (behind >= 1), behind, need)
         roll = _odds(roll_logit - relief)
         far = behind >= 5
         pays_far = np.clip(
-            p.paying.default_payment_share * np.exp(0.5 * (own - mean) + 0.8 * relief - p.paying.default_payment_decay * (behind - 5)), 0, 0.8
+            p.paying.default_payment_share
+            * np.exp(0.5 * (own - mean) + 0.8 * relief - p.paying.default_payment_decay * (behind - 5)),
+            0,
+            0.8,
         )
         nothing = np.where(behind == 0, miss, np.where(far, 1 - pays_far, roll))
         history.miss[:, month] = np.where(is_open, nothing, 0)
@@ -396,10 +321,10 @@ class _Play:
         self._use_limits(month, amount)
         self._charge(month, owes & ~pays & (behind <= 2))
         self._advance(month)
-        self._concede(month, owes, pays, behind, need, shock)
-        self._enforce(month, behind, pays)
-        self._end(month, pays)
-        self._after_write_off(month)
+        concede(self, month, owes, pays, behind, need, shock)
+        enforce(self, month, behind, pays)
+        end(self, month, pays)
+        after_write_off(self, month)
         unpaid = (self.claimed > self.paid) & (history.status != CLOSED) & (history.status != SOLD)
         history.behind[:, month] = np.where(unpaid & (block.disbursed_month < month), month + 1 - self.oldest, 0)
 
@@ -442,15 +367,20 @@ class _Play:
         on = np.where(bounces, due_on + 7 + np.floor(when * 10).astype(np.int64), on)
 
         rows = np.flatnonzero(pays)
-        channel = np.where(
-            is_debit & ~bounces, DEBIT, np.where(self.draw("by", month) < 0.12, CARD, TRANSFER)
-        )
+        channel = np.where(is_debit & ~bounces, DEBIT, np.where(self.draw("by", month) < 0.12, CARD, TRANSFER))
         channel = np.where(self.draw("by", month) > 0.97, CASH, channel)
         by_agency = (self.agency >= 0) & (self.draw("through", month) < 0.6)
         channel = np.where(by_agency, AGENCY, channel)
         channel = np.where((self.suit_from >= 0) & ~by_agency & (behind >= 8), COURT, channel)
         booked = self.book(
-            rows, month, 3, REPAYMENT, on[rows], amount[rows], channel[rows], agency=np.where(by_agency, self.agency, -1)[rows]
+            rows,
+            month,
+            3,
+            REPAYMENT,
+            on[rows],
+            amount[rows],
+            channel[rows],
+            agency=np.where(by_agency, self.agency, -1)[rows],
         )
         self.paid[rows] += amount[rows]
         self.paid_on = np.full(len(block), NEVER)
@@ -459,7 +389,10 @@ class _Play:
         self._partly(month, pays & (behind == 0) & (amount < need), need - amount, on)
 
         doubled = np.flatnonzero(
-            pays & (behind == 0) & ~self.is_revolving & (self.draw("doubled", month) < p.doubled_share)
+            pays
+            & (behind == 0)
+            & ~self.is_revolving
+            & (self.draw("doubled", month) < p.doubled_share)
             & (self.life - self.paid > need)
         )
         self.book(doubled, month, 5, REPAYMENT, on[doubled] + 1, amount[doubled], channel[doubled], lag=0)
@@ -468,13 +401,20 @@ class _Play:
         self.paid[kept] += amount[kept]
         self.book(given_back, month, 6, REFUND, on[given_back] + 12, amount[given_back], TRANSFER, lag=0)
         back = np.flatnonzero(
-            pays & (channel == CARD) & (self.draw("charged back", month) < p.chargeback_share * 20) & (behind == 0)
-            & (self.life - self.paid > 0) & ~self.is_revolving
+            pays
+            & (channel == CARD)
+            & (self.draw("charged back", month) < p.chargeback_share * 20)
+            & (behind == 0)
+            & (self.life - self.paid > 0)
+            & ~self.is_revolving
         )
         self.book(back, month, 7, CHARGEBACK, on[back] + 16, amount[back], CARD, component=0, lag=0)
         self._claim_more(back, month, amount[back])
         note = np.flatnonzero(
-            is_open_credit(owes, pays, behind) & (self.draw("credit note", month) < p.credit_note_share)
+            owes
+            & pays
+            & (behind == 0)
+            & (self.draw("credit note", month) < p.credit_note_share)
             & (self.life - self.paid > 2 * need)
         )
         small = np.maximum(1, self.instalment[note] // 50)
@@ -536,350 +476,3 @@ class _Play:
         self._claim_more(rows[~is_waived], month, minor[~is_waived])
 
     # -- what the lender does -------------------------------------------------------------------------------------
-
-    def _collect(self, month: int, late: Bools, behind: Ints, need: Ints) -> Floats:
-        """Contacts, placements; gives what they take off the logit of paying nothing."""
-        block, p, dice = self.block, self.p.collecting, self.dice
-        relief = np.zeros(len(block))
-        self.recent *= 0.6
-        may = late & ~self.protected[block.owner]
-        reach = np.array([p.reach[name] for name in CONTACT_CHANNELS])
-        effect = np.array([p.effect[name] for name in CONTACT_CHANNELS])
-        attempts = np.array(p.attempts)[np.clip(behind - 1, 0, len(p.attempts) - 1)]
-        answers = np.clip(0.6 + 0.25 * dice.normal("answers", block.b_number), 0.1, 1.3)[block.owner]
-        for attempt in range(max(p.attempts)):
-            rows = np.flatnonzero(may & (attempt < attempts))
-            number = block.number[rows]
-            style = np.array([[0.3, 0.4, 0.2, 0.1, 0], [0.45, 0.15, 0.15, 0.22, 0.03], [0.4, 0.05, 0.1, 0.33, 0.12]])
-            upto = np.cumsum(style[np.clip(behind[rows] - 1, 0, 2)], axis=1)
-            how = (dice.uniform("how", number, month, attempt)[:, None] >= upto).sum(axis=1).clip(0, 4)
-            got = dice.uniform("reached", number, month, attempt) < reach[how] * answers[rows]
-            said = dice.uniform("said", number, month, attempt)
-            tired = np.maximum(0.0, 1 - p.fatigue * self.recent[rows])
-            promise = got & (said < p.promise_share * tired)
-            complaint = got & (said > 1 - p.complaint_share * (1 + 2 * (how == 4) + self.recent[rows] / 3))
-            outcome = np.select(
-                [complaint, promise, got & (said > 0.82), got],
-                [6, 4, 5, 3],
-                np.where(np.isin(how, (1, 2)), np.where(said < 0.93, 1, 7), np.where(said < 0.3, 1, np.where(said < 0.34, 2, 0))),
-            )
-            # Whoever means to pay says so; others promise as well, so a promise is a weak sign.
-            relief[rows] += np.where(got & ~complaint, effect[how] * tired, 0.0)
-            self.recent[rows] += got
-            on = self.world.calendar.day(month, 2 + 3 * attempt + dice.integers("contact day", 0, 3, number, month, attempt))
-            self.history.events.add(
-                "contacts",
-                loan=rows,
-                month=month,
-                attempt=attempt,
-                on=np.maximum(on, block.disbursed[rows] + 1),
-                channel=how,
-                outcome=outcome,
-                agency=self.agency[rows],
-                need=need[rows],
-            )
-        held = self.agency >= 0
-        years = (month - self.agency_since) / 12
-        skill = agency_skill(self.dice, self.agency, block.product)
-        relief += np.where(held & late, p.agency_effect * skill * (1 + p.agency_learning * years), 0.0)
-        relief += np.where((self.suit_from >= 0) & (month <= self.suit_until + 12), p.suit_effect, 0.0)
-        self._place(month, late, behind, need)
-        return relief
-
-    def _place(self, month: int, late: Bools, behind: Ints, need: Ints) -> None:
-        """Accounts go to agencies, come back after some months or once they are cured, some are sued for."""
-        block, p = self.block, self.p.collecting
-        since = month - self.agency_since
-        is_over = (self.agency >= 0) & (~late | (since >= p.recalled_after))
-        rows = np.flatnonzero(is_over)
-        self.history.events.add(
-            "recalls",
-            loan=rows,
-            month=month,
-            since=self.agency_since[rows],
-            on=self.world.calendar.day(month, 3),
-            reason=np.where(self.history.status[rows] == WRITTEN_OFF, 2, np.where(late[rows], 0, 1)),
-        )
-        self.agency[rows] = -1
-        may = late & self.is_retail & (behind >= 3) & (behind < 20) & (self.agency < 0) & ~self.protected[block.owner]
-        may &= (self.suit_from < 0) & (since > 1)
-        rows = np.flatnonzero(may & (self.draw("placed", month) < p.placed_share))
-        chosen = self.dice.integers("agency", 0, 97, block.number[rows], month) % len(AGENCY_NUMBERS)
-        agency = np.array(AGENCY_NUMBERS)[chosen]
-        fits = licensed(self.world, agency, block.place[rows])
-        rows, agency = rows[fits], agency[fits]
-        self.agency[rows], self.agency_since[rows] = agency, month
-        self.history.events.add(
-            "placements",
-            loan=rows,
-            month=month,
-            agency=agency,
-            on=self.world.calendar.day(month, 5),
-            minor=need[rows],
-        )
-
-    def _concede(
-        self, month: int, owes: Bools, pays: Bools, behind: Ints, need: Ints, shock: Ints
-    ) -> None:
-        """Reschedules, payment holidays, pauses, waived interest, and loans paid back early or called in."""
-        block, p, history = self.block, self.p.paying, self.history
-        in_shock = shock[block.owner] != NO_SHOCK
-        monthly = (block.gap == 1) & ~self.is_revolving & (history.status == ACTIVE) & (block.disbursed_month < month)
-        may_move = monthly & (history.shift_from < 0) & (history.final_kind == 0) & (self.sale_month < 0)
-        last_day = self.world.calendar.day(month, 31)
-        chance = p.reschedule_share * np.where(in_shock, 1.6, 0.7)
-        moves = may_move & owes & ~pays & (behind >= 1) & (behind <= 4) & (self.draw("moves", month) < chance)
-        rests = (
-            may_move
-            & ~moves
-            & (self.claimed <= self.paid)
-            & (self.draw("rests", month) < p.holiday_share * np.where(in_shock, 8, 0.5))
-            & (self.life - self.paid > 3 * self.instalment)
-        )
-        rows = np.flatnonzero(moves)
-        self._shift(rows, np.minimum(self.oldest[rows], month), month, last_day)
-        rows = np.flatnonzero(rests)
-        self._shift(rows, np.full(len(rows), month + 1), month, last_day)
-        history.events.add(
-            "forbearances",
-            loan=np.concatenate([np.flatnonzero(moves), rows]),
-            month=month,
-            kind=np.concatenate([np.zeros(int(moves.sum()), dtype=np.int64), np.ones(len(rows), dtype=np.int64)]),
-            on=last_day,
-            starts=last_day + 1,
-            ends=np.concatenate([np.full(int(moves.sum()), NEVER), np.full(len(rows), self.world.calendar.day(month + 4, 1))]),
-        )
-        rows = np.flatnonzero(owes & (behind >= 1) & (behind <= 3) & ~moves & (self.draw("pauses", month) < p.pause_share))
-        start = self.world.calendar.day(month, 6)
-        history.events.add(
-            "forbearances",
-            loan=rows,
-            month=month,
-            kind=2,
-            on=start + np.floor(self.draw("pause/known", month)[rows] * 6).astype(np.int64),
-            starts=np.full(len(rows), start),
-            ends=np.full(len(rows), start + 45),
-        )
-        rows = np.flatnonzero(
-            owes & ~pays & (behind >= 2) & ~self.is_revolving & ~moves & (self.draw("waived", month) < p.interest_waived_share)
-        )
-        interest = np.minimum(
-            self.dues[rows, month] - self.principal_due[rows, month], np.maximum(0, self.claimed - self.paid)[rows]
-        )
-        rows, interest = rows[interest > 0], interest[interest > 0]
-        self.book(rows, month, 11, WAIVER, np.full(len(rows), last_day), interest, TRANSFER, component=1, lag=0)
-        self.paid[rows] += interest
-        self._advance(month)
-        self._finish(month, owes, pays, behind, moves)
-
-    def _shift(self, rows: Ints, first: Ints, month: int, on: np.datetime64) -> None:
-        """Moves the instalments of a month and all later ones, so that the next falls due in three months."""
-        if not len(rows):
-            return
-        history = self.history
-        by = month + SHIFT_MONTHS - first + 1
-        column = np.arange(self.width)[None, :]
-        source = np.where(column >= (first + by)[:, None], column - by[:, None], column)
-        is_empty = (column >= first[:, None]) & (column < (first + by)[:, None])
-        for dues in (self.dues, self.principal_due):
-            dues[rows] = np.where(is_empty, 0, np.take_along_axis(dues[rows], source, axis=1))
-        # Fees of the months that are moved are waived on that day.
-        fees = np.where(column >= first[:, None], 0, self.fees[rows])
-        self.life[rows] -= (self.fees[rows] - fees).sum(axis=1)
-        self.fees[rows] = fees
-        history.shift_from[rows], history.shift_by[rows], history.shift_on[rows] = first, by, on
-        self._recount(rows, month)
-
-    def _recount(self, rows: Ints, month: int) -> None:
-        """Adds up the claims of loans whose schedule changed, and finds the oldest unpaid month again."""
-        upto = np.cumsum(self.dues[rows, : month + 1] + self.fees[rows, : month + 1], axis=1)
-        self.claimed[rows] = upto[:, -1]
-        place = (upto <= self.paid[rows, None]).sum(axis=1).clip(0, month)
-        self.oldest[rows] = place
-        self.upto_oldest[rows] = upto[np.arange(len(rows)), place]
-
-    def _finish(self, month: int, owes: Bools, pays: Bools, behind: Ints, moves: Bools) -> None:
-        """Loans paid back early, and loans called in: the rest of the principal in one last instalment."""
-        block, history = self.block, self.history
-        may = (history.final_kind == 0) & ~self.is_revolving & (history.status == ACTIVE) & ~moves
-        may &= (history.shift_on != self.world.calendar.day(month, 31)) & (block.gap < 12)
-        rest = block.principal - self.principal_due[:, : month + 1].sum(axis=1)
-        prepaid_share = block.of_product({name: one.prepaid_share for name, one in self.p.products.items()})
-        early = may & pays & (behind == 0) & (self.claimed <= self.paid) & (month - block.disbursed_month > 5)
-        early &= (self.draw("prepaid", month) < prepaid_share) & (rest > 0) & (self.claimed == self.paid)
-        rows = np.flatnonzero(early)
-        on = self.due_on(month)[rows] + 26
-        self._last_instalment(rows, month, PREPAID, on, rest[rows])
-        booked = self.book(rows, month, 12, REPAYMENT, on, rest[rows], TRANSFER, lag=0)
-        self.paid[rows] += rest[rows]
-        self.paid_on[rows] = booked
-        callable_ = block.is_a("consumer", "auto", "sme_term", "mortgage") & (behind >= 4) & owes & ~pays
-        called = may & callable_ & (rest > 0) & (self.draw("called", month) < self.p.paying.called_share)
-        rows = np.flatnonzero(called)
-        self._last_instalment(rows, month, CALLED, np.full(len(rows), self.world.calendar.day(month, 31)), rest[rows])
-
-    def _last_instalment(self, rows: Ints, month: int, kind: int, on: Dates, rest: Ints) -> None:
-        history = self.history
-        history.final_kind[rows], history.final_month[rows] = kind, month
-        history.final_on[rows], history.final_principal[rows] = on, rest
-        past = self.dues[rows, : month + 1].sum(axis=1)
-        self.life[rows] = past + rest + self.fees[rows].sum(axis=1)
-        self.dues[rows, month + 1 :] = 0
-        self.principal_due[rows, month + 1 :] = 0
-        self.dues[rows, month + 1] = rest
-        self.principal_due[rows, month + 1] = rest
-
-    def _enforce(self, month: int, behind: Ints, pays: Bools) -> None:
-        """Suits, sales of collateral, guarantors and insurers who pay."""
-        block, p, history, dice = self.block, self.p.collecting, self.history, self.dice
-        stands = (history.status == ACTIVE) | (history.status == WRITTEN_OFF)
-        behind_now = np.where(self.claimed > self.paid, month + 1 - self.oldest, 0)
-        sues = stands & (behind_now >= 6) & (self.suit_from < 0) & (self.agency < 0) & ~self.protected[block.owner]
-        large = block.principal / (block.per_euro * 10.0**block.digits) > 3000
-        sues &= large & (self.draw("sues", month) < p.suit_share)
-        rows = np.flatnonzero(sues)
-        low, high = p.suit_months
-        until = month + dice.integers("suit", low, high + 1, block.number[rows])
-        self.suit_from[rows], self.suit_until[rows] = month, until
-        history.events.add(
-            "suits",
-            loan=rows,
-            month=month,
-            until=until,
-            minor=np.maximum(1, self.claimed - self.paid)[rows],
-            on=np.full(len(rows), self.world.calendar.day(month, 20)),
-        )
-        kinds = [one.collateral for one in self.p.products.values()]
-        secured = np.array([kind is not None for kind in kinds])[block.product]
-        enforceable = block.of_product(
-            {name: getattr(self.p.recovery, one.collateral).enforceable if one.collateral else 0 for name, one in self.p.products.items()}
-        )
-        wait = block.of_product(
-            {name: getattr(self.p.recovery, one.collateral).months if one.collateral else 0 for name, one in self.p.products.items()}
-        ).astype(np.int64)
-        starts = secured & stands & (behind_now >= 6) & (self.sale_month < 0) & ~self.was_sold_off
-        starts &= dice.uniform("enforceable", block.number) < enforceable
-        starts &= self.draw("enforces", month) < p.sale_of_collateral_share
-        rows = np.flatnonzero(starts)
-        self.sale_month[rows] = month + wait[rows]
-        history.events.add("sales", loan=rows, month=month, until=self.sale_month[rows])
-        rows = np.flatnonzero((self.sale_month == month) & stands)
-        outstanding = np.maximum(0, self.life - self.paid)
-        minor = np.minimum(outstanding, sale_value(self.world, block))[rows]
-        rows, minor = rows[minor > 0], minor[minor > 0]
-        kind = np.where(history.status[rows] == WRITTEN_OFF, RECOVERY, REPAYMENT)
-        on = np.full(len(rows), self.world.calendar.day(month, 22))
-        for one in (RECOVERY, REPAYMENT):
-            self.book(rows[kind == one], month, 13, one, on[kind == one], minor[kind == one], SALE, lag=1)
-        self.paid[rows] += minor
-        self.paid_on[rows] = on + 1
-        self.was_sold_off |= self.sale_month == month
-        self.sale_month[self.sale_month == month] = -1
-        self._covers(month, behind_now, stands)
-        self._advance(month)
-
-    def _covers(self, month: int, behind: Ints, stands: Bools) -> None:
-        """A guarantor pays what is due, once; an insurer pays the lender, and the debt stays."""
-        block = self.block
-        has_guarantee, has_policy = covers(self.world, block)
-        may = stands & (behind >= 4) & ~self.claimed_cover & (self.draw("covers", month) < 0.10)
-        rows = np.flatnonzero(may & has_guarantee)
-        due = np.maximum(0, self.claimed - self.paid)[rows]
-        minor = np.maximum(1, due * 6 // 10)
-        on = np.full(len(rows), self.world.calendar.day(month, 24))
-        self.book(rows, month, 14, REPAYMENT, on, minor, GUARANTOR, lag=0)
-        self.paid[rows] += minor
-        self.claimed_cover[rows] = True
-        self.history.events.add("guarantors", loan=rows, month=month, minor=minor, on=on)
-        rows = np.flatnonzero(may & has_policy & ~has_guarantee)
-        minor = np.maximum(1, np.maximum(0, self.claimed - self.paid)[rows] * 85 // 100)
-        on = np.full(len(rows), self.world.calendar.day(month, 26))
-        self.book(rows, month, 15, REPAYMENT, on, minor, INSURER, lag=0, reduces=False)
-        self.claimed_cover[rows] = True
-        self.history.events.add("insurers", loan=rows, month=month, minor=minor, on=on)
-
-    def _end(self, month: int, pays: Bools) -> None:
-        """Loans that are paid off, written off or sold."""
-        block, history = self.block, self.history
-        last_day = self.world.calendar.day(month, 31)
-        stands = (history.status == ACTIVE) | (history.status == WRITTEN_OFF)
-        is_paid = stands & ~self.is_revolving & (self.life <= self.paid) & (block.disbursed_month < month)
-        rows = np.flatnonzero(is_paid & ~np.isnat(self.paid_on))
-        history.status[rows] = CLOSED
-        history.status_on[rows] = self.paid_on[rows]
-        self.history.events.add("closings", loan=rows, month=month, on=self.paid_on[rows])
-        after = block.of_product({name: one.write_off_after for name, one in self.p.products.items()})
-        behind = np.where(self.claimed > self.paid, month + 1 - self.oldest, 0)
-        quiet = (history.status == ACTIVE) & ~pays & np.isnat(self.paid_on) & (behind >= after) & (self.sale_month < 0)
-        draw = self.draw("ends", month)
-        off = block.of_product({name: one.write_off_share for name, one in self.p.products.items()})
-        sale = block.of_product({name: one.sale_share for name, one in self.p.products.items()})
-        rows = np.flatnonzero(quiet & (draw < off))
-        minor = np.maximum(1, np.where(self.is_revolving, self.balance + self.claimed - self.paid, self.life - self.paid))
-        self.book(rows, month, 16, WRITE_OFF, np.full(len(rows), last_day), minor[rows], TRANSFER, lag=0)
-        history.status[rows] = WRITTEN_OFF
-        history.status_on[rows] = last_day
-        self.written[rows], self.written_month[rows] = minor[rows], month
-        rows = np.flatnonzero(quiet & (draw > 1 - sale))
-        history.status[rows] = SOLD
-        history.status_on[rows] = last_day
-        gone = np.flatnonzero((history.status == SOLD) & (self.agency >= 0))
-        self.history.events.add(
-            "recalls", loan=gone, month=month, since=self.agency_since[gone], on=last_day, reason=2
-        )
-        self.agency[gone] = -1
-        self.history.events.add("write_offs", loan=np.flatnonzero(quiet & (draw < off)), month=month, on=last_day)
-        self.history.events.add("debt_sales", loan=rows, month=month, on=last_day)
-
-    def _after_write_off(self, month: int) -> None:
-        """Recoveries: the older the write-off, the fewer."""
-        p = self.p.paying
-        age = month - self.written_month
-        chance = p.recovery_share * np.exp(-p.recovery_decay * age)
-        pays = (self.history.status == WRITTEN_OFF) & (age > 0) & (self.draw("recovers", month) < chance)
-        pays &= (self.life - self.paid > 0) | self.is_revolving
-        rows = np.flatnonzero(pays)
-        size = p.recovery_size * np.exp(0.8 * self.dice.normal("recovers/size", self.block.number[rows], month))
-        minor = np.clip(np.rint(self.written[rows] * size), 1, np.maximum(1, self.written[rows] // 3)).astype(np.int64)
-        left = np.where(self.is_revolving[rows], minor, np.maximum(1, self.life[rows] - self.paid[rows]))
-        minor = np.minimum(minor, left)
-        day = self.world.calendar.day(month, 2 + np.floor(self.draw("recovers/day", month)[rows] * 24).astype(np.int64))
-        by_court = self.suit_from[rows] >= 0
-        self.book(rows, month, 17, RECOVERY, day, minor, np.where(by_court, COURT, TRANSFER), lag=0)
-        self.paid[rows] += minor
-
-
-def is_open_credit(owes: Bools, pays: Bools, behind: Ints) -> Bools:
-    """Whom the lender grants a goodwill credit: whoever pays and is not behind."""
-    return owes & pays & (behind == 0)
-
-
-def covers(world: World, block: Block) -> tuple[Bools, Bools]:
-    """Loans with a guarantee, and loans with a credit insurance policy."""
-    draw = world.dice.uniform("cover", block.number)
-    is_project, is_sme, is_trade = (block.is_a(name) for name in ("project_finance", "sme_term", "trade_finance"))
-    guarantee = (is_project & (draw < 0.8)) | (is_sme & (draw < 0.45))
-    policy = (is_trade & (draw < 0.5)) | (is_project & (draw > 0.5)) | (is_sme & (draw > 0.93))
-    return guarantee, policy
-
-
-def security_value(world: World, block: Block) -> Ints:
-    """Value of what secures each loan, when it was lent; 0 where nothing does."""
-    value = np.zeros(len(block))
-    for index, product in enumerate(world.p.products.values()):
-        if product.collateral is not None:
-            one = getattr(world.p.recovery, product.collateral)
-            drawn = one.value * np.exp(one.value_spread * world.dice.normal("security", block.number))
-            value = np.where(block.product == index, drawn, value)
-    return np.rint(block.principal * value).astype(np.int64)
-
-
-def sale_value(world: World, block: Block) -> Ints:
-    """What a forced sale of it brings, after haircut."""
-    left = np.zeros(len(block))
-    for index, product in enumerate(world.p.products.values()):
-        if product.collateral is not None:
-            one = getattr(world.p.recovery, product.collateral)
-            haircut = one.haircut + one.haircut_spread * world.dice.normal("haircut", block.number)
-            left = np.where(block.product == index, 1 - np.clip(haircut, 0.02, 0.95), left)
-    return np.rint(security_value(world, block) * left).astype(np.int64)

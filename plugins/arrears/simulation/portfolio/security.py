@@ -4,11 +4,12 @@ import numpy as np
 import polars as pl
 
 from arrears.simulation.portfolio.bookings import loan_id
+from arrears.simulation.portfolio.covers import covers, security_value
 from arrears.simulation.portfolio.dice import Bools, Dates, Ints
+from arrears.simulation.portfolio.events import NEVER, History
 from arrears.simulation.portfolio.frames import Frames, chained, frame, ids, money, revealed, share, texts
 from arrears.simulation.portfolio.lending import Block
 from arrears.simulation.portfolio.people import PARTY, party_rows
-from arrears.simulation.portfolio.repaying import NEVER, History, covers, security_value
 from arrears.simulation.portfolio.world import World
 
 KINDS = ("real_estate", "vehicle", "equipment", "receivables", "project_assets", "inventory", "shares", "cash")
@@ -153,7 +154,9 @@ def _guarantees(world: World, block: Block, history: History) -> Frames:
         {
             "guarantee_id": ids("GU", number),
             "guarantor_id": ids(PARTY, number).zip_with(pl.Series(by_party), pl.Series([None], dtype=pl.String)),
-            "guarantor_name": texts(("Private guarantor", "Company guarantor", "Sponsor", "State Guarantee Fund"), kind),
+            "guarantor_name": texts(
+                ("Private guarantor", "Company guarantor", "Sponsor", "State Guarantee Fund"), kind
+            ),
             "guarantor_kind": texts(("person", "company", "sponsor", "guarantee_fund"), kind),
             "liability": texts(("joint", "ordinary"), (number % 3 == 0).astype(np.int64)),
             "cover_share": share(np.full(len(rows), 0.6)),
@@ -247,7 +250,15 @@ def _documents(world: World, block: Block, history: History) -> pl.DataFrame:
         rows = np.flatnonzero(has)
         on = block.disbursed[rows]
         parts.append(
-            frame(on, {"document_id": ids(f"D{code}", block.number[rows]), "loan_id": loan_id(block, rows), "kind": kind, "received_on": on})
+            frame(
+                on,
+                {
+                    "document_id": ids(f"D{code}", block.number[rows]),
+                    "loan_id": loan_id(block, rows),
+                    "kind": kind,
+                    "received_on": on,
+                },
+            )
         )
 
     drawn = dice.uniform("document", block.number)

@@ -1,4 +1,4 @@
-"""A portfolio from a number of loans, a number of months and a seed: block by block into drops, and the truth beside."""
+"""A portfolio from a number of loans, of months and a seed: block by block into drops, and the truth beside."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,13 +15,14 @@ from arrears.simulation.portfolio.collecting import collecting
 from arrears.simulation.portfolio.defects import injector
 from arrears.simulation.portfolio.dice import Dice
 from arrears.simulation.portfolio.drops import Drops, Format, Truth
+from arrears.simulation.portfolio.events import History
 from arrears.simulation.portfolio.frames import Frames
 from arrears.simulation.portfolio.lending import NEW_LOANS, Block, lend, schedule
 from arrears.simulation.portfolio.parameters import parameters
 from arrears.simulation.portfolio.people import people
 from arrears.simulation.portfolio.projects import projects
 from arrears.simulation.portfolio.recipients import tables as recipients
-from arrears.simulation.portfolio.repaying import History, repay
+from arrears.simulation.portfolio.repaying import repay
 from arrears.simulation.portfolio.security import security
 from arrears.simulation.portfolio.truth import truth
 from arrears.simulation.portfolio.watching import watching
@@ -60,7 +61,9 @@ class Portfolio:
             UsageError: says which and why.
         """
         if not FEWEST_LOANS <= self.loans <= MOST_LOANS:
-            raise UsageError(f"--loans {self.loans}: between {FEWEST_LOANS} and {MOST_LOANS:,}, for every product to be there.")
+            raise UsageError(
+                f"--loans {self.loans}: between {FEWEST_LOANS} and {MOST_LOANS:,}, for every product to be there."
+            )
         if not FEWEST_MONTHS <= self.months <= MOST_MONTHS:
             raise UsageError(f"--months {self.months}: between {FEWEST_MONTHS} and {MOST_MONTHS} months of history.")
 
@@ -201,7 +204,9 @@ def prepare(out: Path) -> None:
         raise UsageError(f"--out {out} is a file; name a folder.")
     if out.is_dir() and any(out.iterdir()):
         if not (out / MARK).is_file():
-            raise UsageError(f"--out {out} holds something that is no simulation (no {MARK} in it); name another folder.")
+            raise UsageError(
+                f"--out {out} holds something that is no simulation (no {MARK} in it); name another folder."
+            )
         for path in sorted(out.iterdir()):
             if path.is_dir() and (path.name == "truth" or _is_day(path.name)):
                 shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""What no drop may tell: hidden states and hazards, true response to each way of collecting, true loss given default."""
+"""What no drop may tell: hidden states, hazards, responses to each way of collecting, losses given default."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,12 @@ import numpy as np
 import polars as pl
 
 from arrears.simulation.portfolio.capacity import NO_SHOCK
+from arrears.simulation.portfolio.covers import covers, sale_value
 from arrears.simulation.portfolio.dice import Bools, Floats, Ints
+from arrears.simulation.portfolio.events import ACTIVE, CONTACT_CHANNELS, WRITTEN_OFF, History
 from arrears.simulation.portfolio.frames import Frames, days, ids, texts
 from arrears.simulation.portfolio.lending import KINDS, PERSON, Block, Schedule
-from arrears.simulation.portfolio.recipients import AGENCIES, AGENCY_NUMBERS, LAW_NUMBERS, SKILL, licensed
-from arrears.simulation.portfolio.repaying import (
-    ACTIVE,
-    CONTACT_CHANNELS,
-    WRITTEN_OFF,
-    History,
-    covers,
-    sale_value,
-)
+from arrears.simulation.portfolio.recipients import AGENCIES, AGENCY_NUMBERS, LAW_NUMBERS, SEGMENTS, SKILL, licensed
 from arrears.simulation.portfolio.world import World
 
 DISCOUNT_RATE = 0.05  # a year, of recoveries in the loss given default
@@ -43,7 +37,13 @@ def _logits(world: World, block: Block, history: History) -> _Logits:
     products = list(world.p.products.values())
     base = np.array([one.miss_logit for one in products])[block.product][:, None]
     rolls = np.array([one.roll_logits for one in products])[block.product]
-    miss = base - p.logit_per_log * over + block.lean[:, None] + p.forgetful_logit * forgetful + p.strategic_logit * strategic
+    miss = (
+        base
+        - p.logit_per_log * over
+        + block.lean[:, None]
+        + p.forgetful_logit * forgetful
+        + p.strategic_logit * strategic
+    )
     roll = -p.roll_logit_per_log * over + p.strategic_logit * strategic
     return _Logits(miss, roll + rolls[:, [0]] - 0.6 * forgetful, roll + rolls[:, [1]])
 
@@ -75,7 +75,9 @@ def _borrower_months(world: World, block: Block, history: History, logits: _Logi
     np.maximum.at(worst, block.owner, np.where(runs, hazard, 0.0))
     np.maximum.at(misses, block.owner, np.where(runs, miss, 0.0))
     borrower, at = np.nonzero(world.calendar.month_of(block.b_since)[:, None] <= month[None, :])
-    names = [name.split("/")[1] for kind in KINDS for name in (f"{kind}/{one}" for one in getattr(world.p.shocks, kind))]
+    names = [
+        name.split("/")[1] for kind in KINDS for name in (f"{kind}/{one}" for one in getattr(world.p.shocks, kind))
+    ]
     shock = history.shock[borrower, at].astype(np.int64)
     return pl.DataFrame(
         {
@@ -99,14 +101,18 @@ def _responses(world: World, block: Block, history: History, logits: _Logits) ->
         ((history.status == ACTIVE) | (history.status == WRITTEN_OFF)) & (block.disbursed <= world.calendar.last)
     )
     behind = history.behind[rows, last]
-    logit = np.select([behind == 0, behind == 1], [logits.miss[rows, last], logits.first[rows, last]], logits.second[rows, last])
+    logit = np.select(
+        [behind == 0, behind == 1], [logits.miss[rows, last], logits.first[rows, last]], logits.second[rows, last]
+    )
     answers = np.clip(0.6 + 0.25 * world.dice.normal("answers", block.b_number), 0.1, 1.3)[block.owner[rows]]
     base = _odds(-logit)
     far = behind >= 5
     over = history.capacity[block.owner[rows], last] - world.p.capacity.mean_log
     paying = world.p.paying
-    slow = np.clip(paying.default_payment_share * np.exp(0.5 * over - paying.default_payment_decay * (behind - 5)), 0, 0.8)
-    segment = np.array([0, 0, 1, 1, 2, 2, 2])[block.product[rows]]
+    slow = np.clip(
+        paying.default_payment_share * np.exp(0.5 * over - paying.default_payment_decay * (behind - 5)), 0, 0.8
+    )
+    segment = SEGMENTS[block.product[rows]]
     parts = []
 
     def way(name: str, relief: Floats, reach: Floats | float, may: Bools) -> None:
@@ -118,7 +124,9 @@ def _responses(world: World, block: Block, history: History, logits: _Logits) ->
                     "loan_id": ids("L", block.number[rows[may]]),
                     "way": pl.Series([name]).new_from_index(0, int(may.sum())),
                     "months_behind": pl.Series(behind[may].astype(np.int64)),
-                    "response_probability": pl.Series((reach * reached + (1 - reach) * untouched)[may].astype(np.float32)),
+                    "response_probability": pl.Series(
+                        (reach * reached + (1 - reach) * untouched)[may].astype(np.float32)
+                    ),
                 }
             )
         )
@@ -148,16 +156,25 @@ def _losses(world: World, block: Block, plan: Schedule, history: History) -> pl.
     names = list(world.p.products)
     kinds = [world.p.products[name].collateral for name in names]
     months = np.array([getattr(world.p.recovery, kind).months if kind else 0 for kind in kinds])[block.product]
-    enforceable = np.array([getattr(world.p.recovery, kind).enforceable if kind else 0.0 for kind in kinds])[block.product]
+    enforceable = np.array([getattr(world.p.recovery, kind).enforceable if kind else 0.0 for kind in kinds])[
+        block.product
+    ]
     # As in the simulation, whether the security can be enforced is settled for each loan.
     can = world.dice.uniform("enforceable", block.number) < enforceable
     started = 1 - (1 - world.p.collecting.sale_of_collateral_share) ** 24
-    secured = np.where(can, started * np.clip(value / np.maximum(1, exposure), 0, 1), 0) / (1 + DISCOUNT_RATE) ** (months / 12)
+    secured = np.where(can, started * np.clip(value / np.maximum(1, exposure), 0, 1), 0) / (1 + DISCOUNT_RATE) ** (
+        months / 12
+    )
     p = world.p.paying
     age = np.arange(1, 60)
     after = float((p.recovery_share * np.exp(-p.recovery_decay * age) * p.recovery_size * np.exp(0.32)).sum())
     over = history.capacity[block.owner, -1] - world.p.capacity.mean_log
-    instalments = 10 * np.clip(p.default_payment_share * np.exp(0.5 * over), 0, 0.5) * p.default_payment_size / np.maximum(12, block.count)
+    instalments = (
+        10
+        * np.clip(p.default_payment_share * np.exp(0.5 * over), 0, 0.5)
+        * p.default_payment_size
+        / np.maximum(12, block.count)
+    )
     has_guarantee, has_policy = covers(world, block)
     cover = np.where(has_guarantee, 0.18, 0) + np.where(has_policy & ~has_guarantee, 0.25, 0)
     loss = np.clip((1 - secured) * (1 - np.clip(after + instalments + cover, 0, 0.9)), 0.01, 1.0)

@@ -9,10 +9,10 @@ import polars as pl
 
 from arrears.simulation.portfolio.bookings import loan_id
 from arrears.simulation.portfolio.dice import Dates, Floats, Ints
-from arrears.simulation.portfolio.frames import Frames, frame, ids, instants, money, ratio, texts
-from arrears.simulation.portfolio.lending import COMPANY, PERSON, SPV, Block
+from arrears.simulation.portfolio.events import NEVER, History
+from arrears.simulation.portfolio.frames import Frames, frame, ids, money, ratio, texts
+from arrears.simulation.portfolio.lending import PERSON, SPV, Block
 from arrears.simulation.portfolio.people import OWN
-from arrears.simulation.portfolio.repaying import NEVER, WRITTEN_OFF, History
 from arrears.simulation.portfolio.world import World
 
 BUREAUS = ("Northern Credit Bureau", "Register of Debtors")
@@ -26,7 +26,15 @@ COVENANTS = (
     ("loan_life_cover", "at_least", 1.15, 12),
 )
 EVENTS = ("permit_breach", "pollution", "accident", "labour", "community", "sanction", "greenwashing")
-CREDIT_EVENTS = ("default_elsewhere", "bankruptcy", "rating_cut", "fund_misuse", "non_accrual", "specific_provision", "death")
+CREDIT_EVENTS = (
+    "default_elsewhere",
+    "bankruptcy",
+    "rating_cut",
+    "fund_misuse",
+    "non_accrual",
+    "specific_provision",
+    "death",
+)
 
 
 def watching(world: World, block: Block, history: History) -> Frames:
@@ -46,14 +54,17 @@ def _lead(world: World, block: Block, history: History, rows: Ints, month: int, 
     seen = history.capacity[rows, month].astype(np.float64) - world.p.capacity.mean_log
     seen = seen + p.statement_noise * world.dice.normal(what, number, month)
     false = world.dice.uniform(what + "/false", number, month) < p.false_signal_share
-    return np.where(false, seen - 0.8, seen)
+    measured: Floats = np.where(false, seen - 0.8, seen)
+    return measured
 
 
 def _debt(block: Block) -> tuple[Ints, Floats]:
     """What each borrower of the block borrowed, in minor units of its place, and a year's service of it."""
     total = np.bincount(block.owner, block.principal, len(block.b_number))
-    service = np.bincount(block.owner, block.principal * (block.rate + np.minimum(1, 12 / (block.count * block.gap))), len(total))
-    return total.astype(np.int64), service
+    service: Floats = np.bincount(
+        block.owner, block.principal * (block.rate + np.minimum(1, 12 / (block.count * block.gap))), len(total)
+    )
+    return total.astype(np.int64), service.astype(np.float64)
 
 
 def _statements(world: World, block: Block, history: History) -> pl.DataFrame:
@@ -85,7 +96,9 @@ def _statements(world: World, block: Block, history: History) -> pl.DataFrame:
         liabilities = total * leverage
         score = 0.80 * own["cr"] + 0.25 * each["cr"] + p.liquidity_by_state * state
         current = p.current_ratio * np.exp(p.current_spread * score + p.current_skew * score**2)
-        current_liabilities = np.minimum(liabilities * np.clip(0.6 + 0.12 * own["turn"], 0.2, 0.9), 0.95 * total / current)
+        current_liabilities = np.minimum(
+            liabilities * np.clip(0.6 + 0.12 * own["turn"], 0.2, 0.9), 0.95 * total / current
+        )
         current_assets = current_liabilities * current
         stock = 1 - p.quick_ratio / p.current_ratio - 0.07 * score + 0.05 * own["inv"] + 0.01 * each["inv"]
         inventory = np.where(is_spv, 0, current_assets * np.clip(stock, 0.01, 0.9))
@@ -118,7 +131,9 @@ def _statements(world: World, block: Block, history: History) -> pl.DataFrame:
         }
         low, high = p.publication_days
         published = ends + low + (dice.uniform("published", number, month) * (high - low)).astype(np.int64)
-        rounded = {name: money((np.rint(value / unit) * unit).astype(np.int64), digits) for name, value in columns.items()}
+        rounded = {
+            name: money((np.rint(value / unit) * unit).astype(np.int64), digits) for name, value in columns.items()
+        }
         parts.append(
             frame(
                 published,
@@ -135,15 +150,22 @@ def _statements(world: World, block: Block, history: History) -> pl.DataFrame:
         )
     every = pl.concat(parts)
     # Nobody's books hold what was published before they knew the borrower; the first look brings it along.
-    since = pl.DataFrame({"borrower_id": ids(OWN, block.b_number), "_since": pl.Series(block.b_since.astype("datetime64[ms]")).cast(pl.Date)})
-    return every.join(since, on="borrower_id", how="left", maintain_order="left").with_columns(
-        pl.max_horizontal("_from", "_since").alias("_from")
-    ).drop("_since")
+    since = pl.DataFrame(
+        {
+            "borrower_id": ids(OWN, block.b_number),
+            "_since": pl.Series(block.b_since.astype("datetime64[ms]")).cast(pl.Date),
+        }
+    )
+    return (
+        every.join(since, on="borrower_id", how="left", maintain_order="left")
+        .with_columns(pl.max_horizontal("_from", "_since").alias("_from"))
+        .drop("_since")
+    )
 
 
 def _reports(world: World, block: Block, history: History) -> pl.DataFrame:
     """Every borrower in turn, twice a year; what is overdue elsewhere shows before the own instalment is missed."""
-    dice, p = world.dice, world.p.watching
+    dice = world.dice
     debt, _ = _debt(block)
     parts = []
     for month in range(world.calendar.months):
@@ -151,11 +173,15 @@ def _reports(world: World, block: Block, history: History) -> pl.DataFrame:
         rows = np.flatnonzero((block.b_number % REPORT_EVERY == month % REPORT_EVERY) & (block.b_since < day))
         number = block.b_number[rows]
         state = _lead(world, block, history, rows, month, "report")
-        elsewhere = np.rint(debt[rows] * np.exp(0.6 * dice.normal("elsewhere", number) - 0.8 - 0.3 * state)).astype(np.int64)
+        elsewhere = np.rint(debt[rows] * np.exp(0.6 * dice.normal("elsewhere", number) - 0.8 - 0.3 * state)).astype(
+            np.int64
+        )
         strain = 1 / (1 + np.exp(4.2 + 3.2 * state))
         draw = dice.uniform("report/default", number, month)
         defaults = (draw < strain).astype(np.int64) + (draw < strain / 4)
-        overdue = np.where(defaults > 0, np.rint(elsewhere * (0.1 + 0.5 * dice.uniform("report/overdue", number, month))), 0)
+        overdue = np.where(
+            defaults > 0, np.rint(elsewhere * (0.1 + 0.5 * dice.uniform("report/overdue", number, month))), 0
+        )
         place = block.b_place[rows]
         digits = np.array([one.digits for one in world.places])[place]
         parts.append(
@@ -166,7 +192,11 @@ def _reports(world: World, block: Block, history: History) -> pl.DataFrame:
                     "bureau": texts(BUREAUS, (place % 2)),
                     "reported_on": np.full(len(rows), day),
                     "score": np.clip(np.rint(640 + 95 * state + 25 * block.b_spread[rows]), 300, 900).astype(np.int64),
-                    "enquiries_6m": np.clip(np.floor(-np.log(dice.uniform("enquiries", number, month)) * (0.8 - 0.6 * state.clip(-2, 1))), 0, 20).astype(np.int64),
+                    "enquiries_6m": np.clip(
+                        np.floor(-np.log(dice.uniform("enquiries", number, month)) * (0.8 - 0.6 * state.clip(-2, 1))),
+                        0,
+                        20,
+                    ).astype(np.int64),
                     "defaults_elsewhere": defaults,
                     "debt_elsewhere_amount": money(elsewhere, digits),
                     "overdue_90_elsewhere_amount": money(overdue.astype(np.int64), digits),
@@ -180,7 +210,7 @@ def _reports(world: World, block: Block, history: History) -> pl.DataFrame:
 def _behaviour(world: World, block: Block, history: History) -> pl.DataFrame:
     """One borrower in four, every third month: turnover, returned debits, the peak use of the limit."""
     dice = world.dice
-    debt, service = _debt(block)
+    _, service = _debt(block)
     parts = []
     for month in range(BEHAVIOUR_EVERY, world.calendar.months, BEHAVIOUR_EVERY):
         first = world.calendar.day(month - 1, 1)
@@ -198,7 +228,9 @@ def _behaviour(world: World, block: Block, history: History) -> pl.DataFrame:
                     "month": np.full(len(rows), first),
                     "currency": texts([one.currency for one in world.places], block.b_place[rows]),
                     "turnover_amount": money(np.rint(turnover).astype(np.int64), digits),
-                    "returned_debits": np.floor(-np.log(dice.uniform("returned", number, month)) * 0.35 * np.exp(-1.2 * state.clip(-2.5, 2))).astype(np.int64),
+                    "returned_debits": np.floor(
+                        -np.log(dice.uniform("returned", number, month)) * 0.35 * np.exp(-1.2 * state.clip(-2.5, 2))
+                    ).astype(np.int64),
                     "peak_limit_use": ratio(use),
                 },
             )
@@ -244,19 +276,19 @@ def _esg(world: World, block: Block) -> pl.DataFrame:
         hazard = np.where(block.b_kind[firms] == SPV, 0.02, 0.002)
         rows = firms[(dice.uniform("esg", block.b_number[firms], month) < hazard) & (block.b_since[firms] < day)]
         parts.append((rows, np.full(len(rows), month)))
-    rows, month = (np.concatenate(each) for each in zip(*parts, strict=True))
+    rows, at = (np.concatenate(each) for each in zip(*parts, strict=True))
     number = block.b_number[rows]
-    on = calendar.day(month, 17)
-    kind = dice.integers("esg/kind", 0, len(EVENTS), number, month)
-    severity = 1 + dice.pick("esg/severity", [0.4, 0.3, 0.2, 0.07, 0.03], number, month)
-    resolved = on + dice.integers("esg/resolved", 60, 700, number, month)
+    on = calendar.day(at, 17)
+    kind = dice.integers("esg/kind", 0, len(EVENTS), number, at)
+    severity = 1 + dice.pick("esg/severity", [0.4, 0.3, 0.2, 0.07, 0.03], number, at)
+    resolved = on + dice.integers("esg/resolved", 60, 700, number, at)
 
     def version(begins: Dates, is_resolved: bool) -> pl.DataFrame:
         is_project = block.b_kind[rows] == SPV
         return frame(
             begins,
             {
-                "esg_event_id": ids("E", number, (month, 3)),
+                "esg_event_id": ids("E", number, (at, 3)),
                 "borrower_id": ids(OWN, number),
                 "project_id": ids("P", number).zip_with(pl.Series(is_project), pl.Series([None], dtype=pl.String)),
                 "occurred_on": on,

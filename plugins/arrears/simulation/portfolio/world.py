@@ -1,9 +1,10 @@
-"""What is the same for every borrower: the calendar, the cycle, industries with their regimes, policy, exchange rates."""
+"""What is the same for every borrower: calendar, cycle, industries with their regimes, policy, exchange rates."""
 
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+import polars as pl
 
 from arrears.simulation.portfolio.dice import Dates, Dice, Floats, Ints
 from arrears.simulation.portfolio.frames import Frames, frame, ids, ratio
@@ -88,7 +89,8 @@ class Calendar:
         """The day of a month, the last one where the month is shorter."""
         first = (self.start + np.asarray(month)).astype("datetime64[M]")
         length = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
-        return first.astype("datetime64[D]") + np.minimum(np.asarray(day), length) - 1
+        on: Dates = first.astype("datetime64[D]") + np.minimum(np.asarray(day), length) - 1
+        return on
 
     def month_of(self, on: Dates) -> Ints:
         """The number of a date's month."""
@@ -109,11 +111,6 @@ class World:
     index: Floats  # the same: the published index
     country_of_place: Ints
     frames: Frames
-
-    @property
-    def is_in_anchor(self) -> Dates:
-        """The anchor day."""
-        return self.calendar.anchor
 
 
 def make_world(calendar: Calendar, dice: Dice, p: Parameters) -> World:
@@ -182,7 +179,7 @@ def _industries(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> t
 
 
 def _policies(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> tuple[Frames, Floats]:
-    """One in fifty country-months has a change of policy; its effect begins some months later and fades in two years."""
+    """One in fifty country-months has a change of policy; its effect begins months later and fades in two years."""
     month, country = (each.ravel() for each in np.indices((calendar.months, len(countries))))
     happens = dice.uniform("policy", month, country) < 0.02
     # Each country has had one early on, so that a short history has some too.
@@ -213,7 +210,7 @@ def _policies(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> tup
     }, strength
 
 
-def _rates(calendar: Calendar, dice: Dice, places: tuple[Place, ...]) -> object:
+def _rates(calendar: Calendar, dice: Dice, places: tuple[Place, ...]) -> pl.DataFrame:
     """Euros for one unit of each other currency on working days: a random walk of 0.4 percent a day."""
     first = calendar.start.astype("datetime64[D]") - 10
     days = np.arange(first, calendar.last + 1)
