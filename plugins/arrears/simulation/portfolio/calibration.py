@@ -69,7 +69,7 @@ class Panel:
 def panel(world: World, block: Block, history: History) -> Panel:
     """The month ends of a block."""
     plan = schedule(block, world.calendar.months)
-    months = world.calendar.months
+    months = world.calendar.last_month + 1
     falls = np.zeros((len(block), months), dtype=np.float64)
     shown = plan.month < months
     np.add.at(falls, (plan.loan[shown], plan.month[shown]), plan.principal[shown])
@@ -77,17 +77,23 @@ def panel(world: World, block: Block, history: History) -> Panel:
     revolving = block.is_a("revolving")
     bills = history.events.columns("statements")
     drawn = np.zeros((len(block), months))
-    drawn[bills["loan"], bills["month"]] = bills["balance"]
+    shown = bills["month"] < months
+    drawn[bills["loan"][shown], bills["month"][shown]] = bills["balance"][shown]
     owed = np.where(revolving[:, None], drawn, owed)
     ends = world.calendar.day(np.arange(months), 31)
     ended = np.where(history.status == 0, np.datetime64("9999-01-01", "D"), history.status_on)
     is_live = (block.disbursed[:, None] < ends[None, :]) & (ended[:, None] > ends[None, :])
     # What is unpaid of past instalments stays in the balance.
     per_instalment = np.divide(block.principal, np.maximum(1, block.count * np.maximum(1, block.gap)))
-    owed = owed + np.maximum(0, history.behind - 1) * np.where(revolving, 0, per_instalment)[:, None]
+    owed = owed + np.maximum(0, history.behind[:, :months] - 1) * np.where(revolving, 0, per_instalment)[:, None]
     euros = owed / (block.per_euro * 10.0**block.digits)[:, None]
     return Panel(
-        block.products, block.product, history.behind.astype(np.int64), np.where(is_live, euros, 0), is_live, months
+        block.products,
+        block.product,
+        history.behind[:, :months].astype(np.int64),
+        np.where(is_live, euros, 0),
+        is_live,
+        months,
     )
 
 
@@ -155,7 +161,7 @@ def _charge_offs(world: World, made: list[Made], names: tuple[str, ...], balance
     found = {}
     offset = 0
     lost: dict[str, float] = dict.fromkeys(names, 0.0)
-    months = world.calendar.months
+    months = world.calendar.last_month + 1
     since = max(0, months - 25)
     by_product = np.zeros(len(names))
     for block, history, _, _ in made:

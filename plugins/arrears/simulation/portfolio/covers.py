@@ -12,7 +12,7 @@ def covers(world: World, block: Block) -> tuple[Bools, Bools]:
     draw = world.dice.uniform("cover", block.number)
     is_project, is_sme, is_trade = (block.is_a(name) for name in ("project_finance", "sme_term", "trade_finance"))
     guarantee = (is_project & (draw < 0.8)) | (is_sme & (draw < 0.45))
-    policy = (is_trade & (draw < 0.5)) | (is_project & (draw > 0.5)) | (is_sme & (draw > 0.93))
+    policy = (is_trade & (draw < 0.5)) | (is_project & (draw > 0.5)) | (is_sme & (draw > 0.85))
     return guarantee, policy
 
 

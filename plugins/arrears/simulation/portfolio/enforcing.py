@@ -85,20 +85,22 @@ def _cover(play: "Play", month: int, behind: Ints, stands: Bools) -> None:
     """A guarantor pays what is due, once; an insurer pays the lender, and the debt stays."""
     block = play.block
     has_guarantee, has_policy = covers(play.world, block)
-    may = stands & (behind >= 4) & ~play.claimed_cover & (play.draw("covers", month) < 0.10)
-    rows = np.flatnonzero(may & has_guarantee)
+    may = stands & (behind >= 4)
+    asks = play.draw("guarantor", month) < 0.10
+    rows = np.flatnonzero(may & has_guarantee & ~play.claimed_guarantee & asks)
     due = np.maximum(0, play.claimed - play.paid)[rows]
     minor = np.maximum(1, due * 6 // 10)
     on = np.full(len(rows), play.world.calendar.day(month, 24))
     play.book(rows, month, 14, REPAYMENT, on, minor, GUARANTOR, lag=0)
     play.paid[rows] += minor
-    play.claimed_cover[rows] = True
+    play.claimed_guarantee[rows] = True
     play.history.events.add("guarantors", loan=rows, month=month, minor=minor, on=on)
-    rows = np.flatnonzero(may & has_policy & ~has_guarantee)
+    asks = play.draw("insurer", month) < 0.10
+    rows = np.flatnonzero(may & has_policy & ~play.claimed_policy & asks & (play.claimed > play.paid))
     minor = np.maximum(1, np.maximum(0, play.claimed - play.paid)[rows] * 85 // 100)
     on = np.full(len(rows), play.world.calendar.day(month, 26))
     play.book(rows, month, 15, REPAYMENT, on, minor, INSURER, lag=0, reduces=False)
-    play.claimed_cover[rows] = True
+    play.claimed_policy[rows] = True
     play.history.events.add("insurers", loan=rows, month=month, minor=minor, on=on)
 
 

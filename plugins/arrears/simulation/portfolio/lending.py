@@ -130,10 +130,10 @@ def lend(world: World, numbers: Ints, granted: tuple[np.datetime64, np.datetime6
     spread = np.array([one.principal_spread for one in of])[product]
     units = np.rint(median * np.exp(spread * dice.normal("principal", numbers)) / step).clip(1).astype(np.int64) * step
     rate = np.array([one.interest_rate for one in of])[product] * np.exp(0.12 * dice.normal("rate", numbers))
-    term = np.zeros(len(numbers), dtype=np.int64)
-    for index, terms in enumerate(of):
-        of_product = np.array(terms.terms)[dice.pick("term", terms.term_shares, numbers)]
-        term = np.where(product == index, of_product, term)
+    term: Ints = np.zeros(len(numbers), dtype=np.int64)
+    for place_of, terms in enumerate(of):
+        drawn = np.array(terms.terms)[dice.pick("term", terms.term_shares, numbers)]
+        term = np.where(product == place_of, drawn, term)
     between = np.array([one.months_between for one in of])[product]
     gap = np.where(between == 0, term, between)
 

@@ -51,7 +51,8 @@ def _delays(world: World, block: Block, history: History, rows: Ints) -> Ints:
 
 
 def _planned(block: Block, rows: Ints, months: Ints | int) -> Dates:
-    return block.disbursed[rows] + np.asarray(months) * 30
+    on: Dates = block.disbursed[rows] + np.asarray(months) * 30
+    return on
 
 
 def _step_days(world: World, block: Block, rows: Ints, delays: Ints, step: int) -> tuple[Dates, Ints]:

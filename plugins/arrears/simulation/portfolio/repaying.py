@@ -84,8 +84,8 @@ class Play:
         self.was_sold_off = np.zeros(count, dtype=bool)
         self.written = np.zeros(count, dtype=np.int64)
         self.written_month = np.zeros(count, dtype=np.int64)
-        self.claimed_cover = np.zeros(count, dtype=bool)
-        self.total_month = world.calendar.months
+        self.claimed_guarantee = np.zeros(count, dtype=bool)
+        self.claimed_policy = np.zeros(count, dtype=bool)
         borrowers = len(block.b_number)
         self.protected = np.zeros(borrowers, dtype=bool)
         self.history = History(

@@ -64,9 +64,11 @@ def _borrower_months(world: World, block: Block, history: History, logits: _Logi
     `default_hazard` is the chance that, without any treatment and with the state as it is, the worst of its loans is
     three months behind after as many more months as that takes: miss, then roll, then roll.
     """
-    months = world.calendar.months
-    before = np.concatenate([np.zeros((len(block), 1), dtype=history.behind.dtype), history.behind[:, :-1]], axis=1)
-    miss, first, second = _odds(logits.miss), _odds(logits.first), _odds(logits.second)
+    months = world.calendar.last_month + 1
+    before = np.concatenate(
+        [np.zeros((len(block), 1), dtype=history.behind.dtype), history.behind[:, : months - 1]], axis=1
+    )
+    miss, first, second = (_odds(each[:, :months]) for each in (logits.miss, logits.first, logits.second))
     hazard = np.select([before == 0, before == 1, before == 2], [miss * first * second, first * second, second], 1.0)
     month = np.arange(months)
     runs = block.disbursed_month[:, None] < month[None, :]
@@ -96,10 +98,9 @@ def _borrower_months(world: World, block: Block, history: History, logits: _Logi
 def _responses(world: World, block: Block, history: History, logits: _Logits) -> pl.DataFrame:
     """Every account open on the last day and each way: the chance that it pays something within a month."""
     p = world.p.collecting
-    last = world.calendar.months - 1
-    rows = np.flatnonzero(
-        ((history.status == ACTIVE) | (history.status == WRITTEN_OFF)) & (block.disbursed <= world.calendar.last)
-    )
+    last = world.calendar.last_month
+    still = np.isin(history.status, [ACTIVE, WRITTEN_OFF]) | (history.status_on > world.calendar.last)
+    rows = np.flatnonzero(still & (block.disbursed <= world.calendar.last))
     behind = history.behind[rows, last]
     logit = np.select(
         [behind == 0, behind == 1], [logits.miss[rows, last], logits.first[rows, last]], logits.second[rows, last]
@@ -149,7 +150,7 @@ def _losses(world: World, block: Block, plan: Schedule, history: History) -> pl.
     guarantor, instalments after default, recoveries after write-off.
     """
     owed = np.bincount(plan.loan, plan.principal, len(block))
-    past = plan.month < world.calendar.months
+    past = plan.month <= world.calendar.last_month
     fallen = np.bincount(plan.loan[past], plan.principal[past], len(block))
     exposure = np.where(block.is_a("revolving"), block.principal * 0.6, np.maximum(0.1 * owed, owed - fallen))
     value = sale_value(world, block)
@@ -168,7 +169,7 @@ def _losses(world: World, block: Block, plan: Schedule, history: History) -> pl.
     p = world.p.paying
     age = np.arange(1, 60)
     after = float((p.recovery_share * np.exp(-p.recovery_decay * age) * p.recovery_size * np.exp(0.32)).sum())
-    over = history.capacity[block.owner, -1] - world.p.capacity.mean_log
+    over = history.capacity[block.owner, world.calendar.last_month] - world.p.capacity.mean_log
     instalments = (
         10
         * np.clip(p.default_payment_share * np.exp(0.5 * over), 0, 0.5)

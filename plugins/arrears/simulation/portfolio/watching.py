@@ -61,7 +61,7 @@ def _lead(world: World, block: Block, history: History, rows: Ints, month: int, 
 def _debt(block: Block) -> tuple[Ints, Floats]:
     """What each borrower of the block borrowed, in minor units of its place, and a year's service of it."""
     total = np.bincount(block.owner, block.principal, len(block.b_number))
-    service: Floats = np.bincount(
+    service = np.bincount(
         block.owner, block.principal * (block.rate + np.minimum(1, 12 / (block.count * block.gap))), len(total)
     )
     return total.astype(np.int64), service.astype(np.float64)

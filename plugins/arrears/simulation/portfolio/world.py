@@ -66,7 +66,8 @@ class Calendar:
         start: the first month.
         anchor: the day by which the first loans were all granted.
         last: the last day that is shown.
-        months: how many months are simulated, up to the one of `last`.
+        months: how many months are simulated: one more than is shown, because a month's statements, and payments
+            before their due date, are dated in the month before.
     """
 
     start: np.datetime64
@@ -82,8 +83,13 @@ class Calendar:
             start=start,
             anchor=np.datetime64(anchor, "D"),
             last=np.datetime64(last, "D"),
-            months=int((np.datetime64(last, "M") - start).astype(np.int64)) + 1,
+            months=int((np.datetime64(last, "M") - start).astype(np.int64)) + 2,
         )
+
+    @property
+    def last_month(self) -> int:
+        """The month of the last day."""
+        return self.months - 2
 
     def day(self, month: Ints | int, day: Ints | int) -> Dates:
         """The day of a month, the last one where the month is shorter."""
