@@ -62,17 +62,20 @@ def _borrower_months(world: World, block: Block, history: History, logits: _Logi
     """Every borrower and month from its first loan on.
 
     `default_hazard` is the chance that, without any treatment and with the state as it is, the worst of its loans is
-    three months behind after as many more months as that takes: miss, then roll, then roll.
+    three months behind after as many more months as that takes: miss, then roll, then roll. Loans that are there
+    already have none; `is_in_default` says that the borrower has one.
     """
     months = world.calendar.last_month + 1
     before = np.concatenate(
         [np.zeros((len(block), 1), dtype=history.behind.dtype), history.behind[:, : months - 1]], axis=1
     )
     miss, first, second = (_odds(each[:, :months]) for each in (logits.miss, logits.first, logits.second))
-    hazard = np.select([before == 0, before == 1, before == 2], [miss * first * second, first * second, second], 1.0)
+    hazard = np.select([before == 0, before == 1, before == 2], [miss * first * second, first * second, second], 0.0)
     month = np.arange(months)
     runs = block.disbursed_month[:, None] < month[None, :]
     worst = np.zeros((len(block.b_number), months))
+    in_default = np.zeros((len(block.b_number), months), dtype=bool)
+    np.logical_or.at(in_default, block.owner, (before >= 3) & runs)
     misses = np.zeros_like(worst)
     np.maximum.at(worst, block.owner, np.where(runs, hazard, 0.0))
     np.maximum.at(misses, block.owner, np.where(runs, miss, 0.0))
@@ -91,6 +94,7 @@ def _borrower_months(world: World, block: Block, history: History, logits: _Logi
             "is_strategic": block.b_strategic[borrower],
             "miss_probability": pl.Series(misses[borrower, at].astype(np.float32)),
             "default_hazard": pl.Series(worst[borrower, at].astype(np.float32)),
+            "is_in_default": in_default[borrower, at],
         }
     )
 

@@ -1,0 +1,78 @@
+"""A simulated portfolio on the real pipeline: nothing critical, and full drops and deltas come to the same."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from arrears import steps
+from arrears.errors import GateBlocked, SourceError
+from arrears.simulation.portfolio.simulate import Portfolio, days_from, simulate
+from tests.conftest import Workplace
+from tests.day import bytes_below, run_day
+
+FIRST, LAST = date(2026, 3, 30), date(2026, 4, 1)
+LOANS = Portfolio(loans=300, months=36, seed=7, anchor=FIRST)
+
+
+@pytest.fixture(autouse=True)
+def _owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between steps the warehouse belongs to this process."""
+    monkeypatch.setattr(steps, "owner_kind", "process")
+
+
+def test_a_drop_passes_every_gate_without_a_finding(workplace: Workplace, tmp_path: Path) -> None:
+    drops = simulate(LOANS, tmp_path / "drops", days=[FIRST]).folder
+
+    run_day(drops, FIRST)
+
+    failed = "select suite, expectation from marts.data_quality_results where not is_passed and severity = 'critical'"
+    assert workplace.rows(failed) == []
+    assert workplace.value("select count(*) from quarantine.rows") == 0
+    assert workplace.value("select count(*) from marts.loan_delinquency where held_back_reason is not null") == 0
+    # Where the simulated servicing system states figures of its own, the replay agrees with them.
+    assert workplace.rows("select distinct cause from marts.servicer_reconciliation") in ([("none",)], [])
+
+
+@pytest.mark.slow
+def test_full_drops_and_deltas_of_one_seed_give_the_same_marts_and_queues(
+    workplaces: Callable[[str], AbstractContextManager[Workplace]], tmp_path: Path
+) -> None:
+    days = days_from(FIRST, LAST)
+    found = []
+    for name, deltas in (("full", False), ("deltas", True)):
+        drops = simulate(LOANS, tmp_path / f"drops-{name}", days=days, deltas=deltas).folder
+        with workplaces(name) as workplace:
+            for day in days:
+                run_day(drops, day)
+            queues = {path: content for path, content in bytes_below(workplace.exports).items() if "queue." in path}
+            found.append((queues, marts(workplace)))
+
+    assert found[0] == found[1]
+    assert len(found[0][0]) >= 2 * len(days)
+
+
+def marts(workplace: Workplace) -> dict[str, list[tuple[object, ...]]]:
+    """All marts that are about loans, whole."""
+    names = ("loan_delinquency", "loan_month_ends", "loan_delinquency_history", "agency_assignment", "loan_risk_score")
+    return {name: sorted(workplace.rows(f"select * from marts.{name}"), key=str) for name in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["duplicate_key", "negative_amount", "year_0206", "reversal_of_unknown"])
+def test_an_injected_defect_of_a_row_is_quarantined(kind: str, workplace: Workplace, tmp_path: Path) -> None:
+    drops = simulate(LOANS, tmp_path / "drops", days=[FIRST], defects=[f"{kind}:0.0002"]).folder
+
+    run_day(drops, FIRST)
+
+    assert workplace.value("select count(*) from quarantine.rows") >= 1  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_a_file_cut_off_stops_the_day(workplace: Workplace, tmp_path: Path) -> None:
+    drops = simulate(LOANS, tmp_path / "drops", days=[FIRST], defects=["truncated_file"]).folder
+
+    with pytest.raises((GateBlocked, SourceError)):
+        run_day(drops, FIRST)
