@@ -6,6 +6,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from functools import wraps
 from pathlib import Path
@@ -669,6 +670,12 @@ def simulate(
             help="A defect in the last day's drop, RATE a share of its rows; may be repeated; `list` shows the kinds.",
         ),
     ] = None,
+    lenders: Annotated[
+        int,
+        typer.Option(
+            "--lenders", metavar="N", min=1, max=4, help="So many lenders with the same keys: DIR/north, DIR/south, …"
+        ),
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Simulate a lender's whole portfolio: every table of the contract as drops of files or a database, and the truth.
@@ -699,7 +706,9 @@ def simulate(
         # A database is read by its own clock, so its days begin today; a drop may be of any day.
         day = as_of.date() if as_of else date.today() if postgres else SIMULATED_DAY  # noqa: DTZ011
         days = (day, day)
-    _simulate(loans, months, seed, out, form, postgres, days, deltas, defects or [], as_json)
+    if lenders > 1 and (out is None or postgres is not None):
+        raise UsageError("--lenders writes drops of files: give --out DIR, and no --postgres.")
+    _simulate(loans, months, seed, out, form, postgres, days, deltas, defects or [], lenders, as_json)
 
 
 def _simulate(
@@ -712,21 +721,29 @@ def _simulate(
     series: tuple[date, date],
     deltas: bool,
     defects: list[str],
+    lenders: int,
     as_json: bool,
 ) -> None:
     from arrears.simulation.portfolio.reference_database import fill
-    from arrears.simulation.portfolio.simulate import Portfolio, days_from
+    from arrears.simulation.portfolio.simulate import LENDERS, Portfolio, days_from
     from arrears.simulation.portfolio.simulate import simulate as simulate_portfolio
 
     days = days_from(*series)
     portfolio = Portfolio(loans=loans, months=months, seed=seed, anchor=days[0])
     rows: dict[str, int] = {}
+    folders = [] if out is None else [out] if lenders == 1 else [out / name for name in LENDERS[:lenders]]
     with _Simulating(is_quiet=as_json) as told:
-        if out is not None:
+        for number, folder in enumerate(folders):
             written = simulate_portfolio(
-                portfolio, out, days=days, form=form, deltas=deltas, defects=defects, report=told.report
+                replace(portfolio, lender=number),
+                folder,
+                days=days,
+                form=form,
+                deltas=deltas,
+                defects=defects,
+                report=told.report,
             )
-            rows = dict(written.rows)
+            rows = {name: rows.get(name, 0) + count for name, count in written.rows.items()}
         if postgres is not None:
             rows = fill(postgres, portfolio, days[-1], told.report)
     if as_json:
@@ -738,12 +755,17 @@ def _simulate(
         + ", …",
         soft_wrap=True,
     )
-    if out is not None:
+    for folder in folders:
         to = f" --to {days[-1]}" if len(days) > 1 else ""
-        console.print(f"Truth: {out / 'truth'}", markup=False, soft_wrap=True)
+        console.print(f"Truth: {folder / 'truth'}", markup=False, soft_wrap=True)
         console.print(
-            f"Next: {_command()} run --source contract --drop {shlex.quote(str(out))} --as-of {days[0]}{to}",
+            f"Next: {_command()} run --source contract --drop {shlex.quote(str(folder))} --as-of {days[0]}{to}",
             markup=False,
+            soft_wrap=True,
+        )
+    if lenders > 1:
+        console.print(
+            "Together: a source with key_prefix for each, and ARREARS_SOURCES (docs/concepts/deliveries.md).",
             soft_wrap=True,
         )
     if postgres is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -71,8 +71,10 @@ def test_an_injected_defect_of_a_row_is_quarantined(kind: str, workplace: Workpl
 
 
 @pytest.mark.slow
-def test_a_file_cut_off_stops_the_day(workplace: Workplace, tmp_path: Path) -> None:
-    drops = simulate(LOANS, tmp_path / "drops", days=[FIRST], defects=["truncated_file"]).folder
+def test_a_file_cut_off_on_the_second_day_stops_that_day(workplace: Workplace, tmp_path: Path) -> None:
+    days = days_from(FIRST, FIRST + timedelta(days=1))
+    drops = simulate(LOANS, tmp_path / "drops", days=days, defects=["truncated_file"]).folder
+    run_day(drops, days[0])
 
     with pytest.raises((GateBlocked, SourceError)):
-        run_day(drops, FIRST)
+        run_day(drops, days[1])

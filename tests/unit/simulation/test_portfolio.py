@@ -14,6 +14,7 @@ from arrears.simulation.portfolio.calibration import simulated_figures, targets
 from arrears.simulation.portfolio.defects import DEFECTS
 from arrears.simulation.portfolio.frames import TYPES, Frames, delta_of, full_on, in_contract_form
 from arrears.simulation.portfolio.simulate import (
+    LENDERS,
     MARK,
     Portfolio,
     blocks,
@@ -234,3 +235,14 @@ def test_the_headline_figures_fall_in_the_published_ranges() -> None:
 
     outside = {t.figure: figures[t.figure] for t in targets() if not t.low <= figures[t.figure] <= t.high}
     assert outside == {}
+
+
+def test_two_lenders_have_the_same_keys_and_rates_and_other_borrowers(tmp_path: Path) -> None:
+    for number, name in enumerate(LENDERS[:2]):
+        simulate(Portfolio(200, 24, 5, FIRST, lender=number), tmp_path / name, days=[FIRST])
+
+    north, south = (tmp_path / name / FIRST.isoformat() for name in LENDERS[:2])
+    assert (north / "fx_rates.csv").read_bytes() == (south / "fx_rates.csv").read_bytes()
+    loans = [pl.read_csv(folder / "loans.csv", infer_schema=False) for folder in (north, south)]
+    assert loans[0]["loan_id"].to_list() == loans[1]["loan_id"].to_list()
+    assert loans[0]["principal_amount"].to_list() != loans[1]["principal_amount"].to_list()

@@ -57,6 +57,15 @@ def _rename_header(path: Path) -> None:
     path.write_bytes(first.replace(b",amount", b",amt") + b"\n" + rest)
 
 
+def _add_column(path: Path) -> None:
+    first, *rest = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first + b",mood", *(line + b",fair" for line in rest)]) + b"\n")
+
+
+def _drop_last_column(path: Path) -> None:
+    pl.read_csv(path, infer_schema=False).pipe(lambda rows: rows.drop(rows.columns[-1])).write_csv(path)
+
+
 def _re_encode(path: Path) -> None:
     path.write_bytes(path.read_text(encoding="utf-8").encode(CODE_PAGE, errors="replace"))
 
@@ -122,6 +131,8 @@ DEFECTS: dict[str, Defect] = {
     "missing_table": Defect("a table delivered before is missing", "suppressions", file=Path.unlink),
     "truncated_file": Defect("a file ends in the middle of a line", "instalments", file=_cut),
     "renamed_header": Defect("a required column has another name", "transactions", file=_rename_header),
+    "unknown_column": Defect("a column that the contract does not know", "charges", file=_add_column),
+    "missing_column": Defect("a column delivered before is missing", "borrowers", file=_drop_last_column),
     "wrong_encoding": Defect("a file is not in UTF-8", "borrowers", file=_re_encode),
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -34,6 +34,8 @@ FEWEST_MONTHS, MOST_MONTHS = 6, 120
 LONGEST_DAYS = 366
 PERIOD_DAYS = 30  # loans after the anchor are granted in portions of so many days
 NEW_LOANS_A_PERIOD = 1_000_000
+LENDER_STEP = 7_919  # between the seeds of two lenders' borrowers
+LENDERS = ("north", "south", "east", "west")
 MARK = "simulation.yml"
 Report = Callable[[str], None]
 
@@ -47,12 +49,15 @@ class Portfolio:
         months: of history before the anchor.
         seed: of every draw.
         anchor: the day around which it is built; loans go on being granted after it.
+        lender: further lenders of one world have the same cycle, rates and agencies, other borrowers, and the same
+            keys.
     """
 
     loans: int
     months: int
     seed: int
     anchor: date
+    lender: int = 0
 
     def check(self) -> None:
         """Refuses numbers that make no portfolio.
@@ -92,7 +97,8 @@ def days_from(first: date, last: date) -> list[date]:
 def world_of(portfolio: Portfolio, last: date) -> World:
     """The surroundings up to a day."""
     calendar = Calendar.of(portfolio.anchor, last, portfolio.months)
-    return make_world(calendar, Dice(portfolio.seed), parameters())
+    world = make_world(calendar, Dice(portfolio.seed), parameters())
+    return replace(world, dice=Dice(portfolio.seed + LENDER_STEP * portfolio.lender))
 
 
 def _periods(world: World) -> int:
