@@ -27,7 +27,6 @@ GOLDEN = 0.6180339887498949
 DUE_DAYS = (1, 5, 10, 15, 20, 25, 28)
 TRADE_WINDOW_DAYS = 300
 CONSTRUCTION_MONTHS = 24
-OFFICERS, BAD_OFFICERS = 40, 3
 CHANNELS = ("branch", "online", "broker")
 NEW_LOANS = 50_000_000  # loans granted after the anchor are numbered from here
 
@@ -147,10 +146,12 @@ def lend(world: World, numbers: Ints, granted: tuple[np.datetime64, np.datetime6
     since = np.full(len(first), np.datetime64("9999-01-01", "D"))
     np.minimum.at(since, owner, disbursed)
 
-    officer = dice.integers("officer", 0, OFFICERS, numbers)
-    channel = dice.pick("channel", [0.4, 0.4, 0.2], numbers)
-    lean = np.where(officer < BAD_OFFICERS, 0.45, 0.0) + np.where(channel == 2, 0.2, -0.05)
-    score = 610 + 42 * b_spread[owner] - 45 * lean + 38 * dice.normal("score", numbers)
+    officer = dice.integers("officer", 0, p.origination.officers, numbers)
+    channel = dice.pick("channel", p.origination.channel_shares, numbers)
+    o = p.origination
+    lean = np.where(officer < o.bad_officers, o.bad_officer_logit, 0.0) + np.array(o.channel_logits)[channel]
+    score = o.score + o.score_by_standing * b_spread[owner] - o.score_by_logit * lean
+    score = score + o.score_noise * dice.normal("score", numbers)
     return Block(
         number=numbers,
         owner=owner,

@@ -61,6 +61,20 @@ class Product(Sourced):
     collateral: str | None
 
 
+class Origination(Sourced):
+    """What the making of a loan brings along, and what the score sees of it."""
+
+    officers: int
+    bad_officers: int
+    bad_officer_logit: float
+    channel_shares: tuple[Share, Share, Share]
+    channel_logits: tuple[float, float, float]
+    score: float
+    score_by_standing: float
+    score_by_logit: float
+    score_noise: float
+
+
 class Capacity(Sourced):
     """The hidden state: log of a borrower's means over the instalment."""
 
@@ -133,6 +147,7 @@ class Collecting(Sourced):
     """What collectors do, what it brings and what it costs."""
 
     attempts: tuple[int, ...]
+    channels: tuple[tuple[Share, Share, Share, Share, Share], ...]
     reach: dict[str, Share]
     effect: dict[str, float]
     cost: dict[str, float]
@@ -142,6 +157,7 @@ class Collecting(Sourced):
     complaint_share: Share
     placed_share: Share
     agency_effect: float
+    agency_skill: dict[str, tuple[float, float, float]]
     agency_learning: float
     lie_share: Share
     recalled_after: int
@@ -197,6 +213,7 @@ class Parameters(Section):
     places: Places
     currencies: Currencies
     products: dict[str, Product]
+    origination: Origination
     capacity: Capacity
     shocks: Shocks
     paying: Paying

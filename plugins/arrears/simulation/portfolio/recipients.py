@@ -23,18 +23,6 @@ AGENCIES = (
 AGENCY_NUMBERS = (2, 3, 4)
 LAW_NUMBERS = (5, 6)
 HARSH = 3  # the agency that presses hardest
-# Effect on paying, in units of the common one, by agency (of AGENCIES) and segment: consumer or card, secured, firms.
-SKILL = np.array(
-    [
-        [0.0, 0.0, 0.0],
-        [0.0, 0.0, 0.0],
-        [1.2, 0.8, 0.6],
-        [1.0, 1.3, 0.5],
-        [0.6, 0.7, 1.1],
-        [0.5, 1.2, 1.2],
-        [0.5, 1.0, 1.3],
-    ]
-)
 SEGMENTS = np.array([0, 0, 1, 1, 2, 2, 2])  # of the products, in the order of parameters.yml
 CONTRACTS = (
     # contract, agency, product, days past due, balance from (euros), share of capacity, intake, commission, fee, recall
@@ -53,9 +41,15 @@ LATE_CONTRACT = {2: "aster-late", 3: "birch-late", 4: "dahlia-late"}
 OPENED_BEFORE_DAYS = 400
 
 
-def agency_skill(agency: Ints, product: Ints) -> Floats:
-    """How much of the common effect an agency has on a product; 0 where nobody holds the account."""
-    return np.where(agency >= 0, SKILL[np.clip(agency, 0, len(AGENCIES) - 1), SEGMENTS[product]], 0.0)
+def skills(world: World) -> Floats:
+    """By agency and segment: how much of the common effect it has; internal teams have none of their own."""
+    known = world.p.collecting.agency_skill
+    return np.array([known.get(one[0], (0.0, 0.0, 0.0)) for one in AGENCIES])
+
+
+def agency_skill(world: World, agency: Ints, product: Ints) -> Floats:
+    """By account: how much of the common effect its agency has on its product; 0 where nobody holds it."""
+    return np.where(agency >= 0, skills(world)[np.clip(agency, 0, len(AGENCIES) - 1), SEGMENTS[product]], 0.0)
 
 
 def jurisdictions(world: World, agency: int) -> Bools:

@@ -25,8 +25,8 @@ def collect(play: "Play", month: int, late: Bools, behind: Ints, need: Ints) -> 
     for attempt in range(max(p.attempts)):
         rows = np.flatnonzero(may & (attempt < attempts))
         number = block.number[rows]
-        style = np.array([[0.3, 0.4, 0.2, 0.1, 0], [0.45, 0.15, 0.15, 0.22, 0.03], [0.4, 0.05, 0.1, 0.33, 0.12]])
-        upto = np.cumsum(style[np.clip(behind[rows] - 1, 0, 2)], axis=1)
+        style = np.array(p.channels)
+        upto = np.cumsum(style[np.clip(behind[rows] - 1, 0, len(style) - 1)], axis=1)
         how = (dice.uniform("how", number, month, attempt)[:, None] >= upto).sum(axis=1).clip(0, 4)
         got = dice.uniform("reached", number, month, attempt) < reach[how] * answers[rows]
         said = dice.uniform("said", number, month, attempt)
@@ -61,7 +61,7 @@ def collect(play: "Play", month: int, late: Bools, behind: Ints, need: Ints) -> 
         )
     held = play.agency >= 0
     years = (month - play.agency_since) / 12
-    skill = agency_skill(play.agency, block.product)
+    skill = agency_skill(play.world, play.agency, block.product)
     relief += np.where(held & late, p.agency_effect * skill * (1 + p.agency_learning * years), 0.0)
     relief += np.where((play.suit_from >= 0) & (month <= play.suit_until + 12), p.suit_effect, 0.0)
     _place(play, month, late, behind, need)

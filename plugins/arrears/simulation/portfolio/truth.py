@@ -11,7 +11,7 @@ from arrears.simulation.portfolio.dice import Bools, Floats, Ints
 from arrears.simulation.portfolio.events import ACTIVE, CONTACT_CHANNELS, WRITTEN_OFF, History
 from arrears.simulation.portfolio.frames import Frames, days, ids, texts
 from arrears.simulation.portfolio.lending import KINDS, PERSON, Block, Schedule
-from arrears.simulation.portfolio.recipients import AGENCIES, AGENCY_NUMBERS, LAW_NUMBERS, SEGMENTS, SKILL, licensed
+from arrears.simulation.portfolio.recipients import AGENCIES, AGENCY_NUMBERS, LAW_NUMBERS, SEGMENTS, licensed, skills
 from arrears.simulation.portfolio.world import World
 
 DISCOUNT_RATE = 0.05  # a year, of recoveries in the loss given default
@@ -143,7 +143,7 @@ def _responses(world: World, block: Block, history: History, logits: _Logits) ->
     for agency in (*AGENCY_NUMBERS, *LAW_NUMBERS):
         effect = p.agency_effect if agency in AGENCY_NUMBERS else p.suit_effect
         may = licensed(world, np.full(len(rows), agency), block.place[rows])
-        way(AGENCIES[agency][0], effect * SKILL[agency, segment], 1.0, may)
+        way(AGENCIES[agency][0], effect * skills(world)[agency, segment], 1.0, may)
     return pl.concat(parts)
 
 
