@@ -37,6 +37,8 @@ OUTCOMES = (
     "complaint",
     "bounced",
 )
+NO_ANSWER, MESSAGE_LEFT, WRONG_PARTY, RIGHT_PARTY, PROMISE, REFUSAL, COMPLAINT, BOUNCED = range(len(OUTCOMES))
+CALL, SMS, EMAIL, LETTER, VISIT = range(len(CONTACT_CHANNELS))
 # Columns of the events beside loan (its place in the block) and month: days, flags, and whole numbers.
 _DAYS = {"on", "booked", "due", "billed", "waived", "starts", "ends"}
 _FLAGS = {"reduces", "is_penalty"}

@@ -31,16 +31,13 @@ from arrears.simulation.portfolio.events import (
     Events,
     History,
 )
+from arrears.simulation.portfolio.hazards import FAR_BEHIND, lean_of, odds, pays_far_behind, season
 from arrears.simulation.portfolio.lending import PERSON, TEN, Block, Schedule
 from arrears.simulation.portfolio.treating import collect
 from arrears.simulation.portfolio.world import World
 
 ROOM = 28  # months beyond the last one, for schedules that move
 MOST_UNPAID_MONTHS = 400
-
-
-def _odds(logit: Floats) -> Floats:
-    return 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
 
 
 def repay(world: World, block: Block, plan: Schedule) -> History:
@@ -69,6 +66,7 @@ class Play:
         self.claimed = np.zeros(count, dtype=np.int64)  # all claims up to the month
         self.oldest = np.zeros(count, dtype=np.int64)  # month of the oldest unpaid claim
         self.upto_oldest = np.zeros(count, dtype=np.int64)  # claims up to and with that month
+        self.lean = lean_of(world, block)
         self.is_revolving = block.is_a("revolving")
         self.is_retail = np.isin(block.b_kind[block.owner], [PERSON])
         self.balance = np.zeros(count, dtype=np.int64)  # revolving
@@ -254,41 +252,15 @@ class Play:
         need = self.claimed - self.paid
         behind = np.where(was_unpaid & (need > 0), month - self.oldest, 0)
         owes = is_open & (need > 0)
-        own = log_capacity[block.owner]
-        mean = p.capacity.mean_log
-        lean = (
-            block.lean
-            + p.capacity.forgetful_logit * block.b_forgetful[block.owner]
-            + p.capacity.strategic_logit * block.b_strategic[block.owner]
-        )
-        calendar_month = int((self.world.calendar.start + month).astype(np.int64)) % 12
-        season = (
-            p.capacity.december if calendar_month == 11 else p.capacity.tax_refund if calendar_month in (2, 3) else 0
-        )
-        miss = _odds(
-            block.of_product({name: one.miss_logit for name, one in p.products.items()})
-            - p.capacity.logit_per_log * (own - mean)
-            + lean
-            + season
-        )
-        rolls = np.array([one.roll_logits for one in p.products.values()])[block.product]
+        over = log_capacity[block.owner] - p.capacity.mean_log
+        miss = odds(self.lean.miss - p.capacity.logit_per_log * over + season(self.world, month))
         cures = np.array([one.cure_shares for one in p.products.values()])[block.product]
         stage = np.clip(behind - 1, 0, 2)
-        roll_logit = (
-            np.take_along_axis(rolls, stage[:, None], axis=1)[:, 0]
-            - p.capacity.roll_logit_per_log * (own - mean)
-            + p.capacity.strategic_logit * block.b_strategic[block.owner]
-            - 0.6 * block.b_forgetful[block.owner] * (behind == 1)
-        )
         relief = collect(self, month, owes & (behind >= 1), behind, need)
-        roll = _odds(roll_logit - relief)
-        far = behind >= 5
-        pays_far = np.clip(
-            p.paying.default_payment_share
-            * np.exp(0.5 * (own - mean) + 0.8 * relief - p.paying.default_payment_decay * (behind - 5)),
-            0,
-            0.8,
-        )
+        roll = np.take_along_axis(self.lean.roll, stage[:, None], axis=1)[:, 0]
+        roll = odds(roll - p.capacity.roll_logit_per_log * over - relief)
+        far = behind >= FAR_BEHIND
+        pays_far = pays_far_behind(self.world, over, relief, behind)
         nothing = np.where(behind == 0, miss, np.where(far, 1 - pays_far, roll))
         history.miss[:, month] = np.where(is_open, nothing, 0)
         draw = self.draw("pays", month)

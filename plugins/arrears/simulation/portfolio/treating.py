@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arrears.simulation.portfolio.dice import Bools, Floats, Ints
-from arrears.simulation.portfolio.events import CONTACT_CHANNELS, WRITTEN_OFF
+from arrears.simulation.portfolio.events import (
+    BOUNCED,
+    COMPLAINT,
+    CONTACT_CHANNELS,
+    EMAIL,
+    MESSAGE_LEFT,
+    NO_ANSWER,
+    PROMISE,
+    REFUSAL,
+    RIGHT_PARTY,
+    SMS,
+    VISIT,
+    WRITTEN_OFF,
+    WRONG_PARTY,
+)
 from arrears.simulation.portfolio.recipients import AGENCY_NUMBERS, agency_skill, licensed
 
 if TYPE_CHECKING:
@@ -32,15 +46,15 @@ def collect(play: "Play", month: int, late: Bools, behind: Ints, need: Ints) -> 
         said = dice.uniform("said", number, month, attempt)
         tired = np.maximum(0.0, 1 - p.fatigue * play.recent[rows])
         promise = got & (said < p.promise_share * tired)
-        complaint = got & (said > 1 - p.complaint_share * (1 + 2 * (how == 4) + play.recent[rows] / 3))
+        complaint = got & (said > 1 - p.complaint_share * (1 + 2 * (how == VISIT) + play.recent[rows] / 3))
+        is_written = np.isin(how, (SMS, EMAIL))
+        unanswered = np.select(
+            [is_written & (said < 0.93), is_written, said < 0.3, said < 0.34],
+            [MESSAGE_LEFT, BOUNCED, MESSAGE_LEFT, WRONG_PARTY],
+            NO_ANSWER,
+        )
         outcome = np.select(
-            [complaint, promise, got & (said > 0.82), got],
-            [6, 4, 5, 3],
-            np.where(
-                np.isin(how, (1, 2)),
-                np.where(said < 0.93, 1, 7),
-                np.where(said < 0.3, 1, np.where(said < 0.34, 2, 0)),
-            ),
+            [complaint, promise, got & (said > 0.82), got], [COMPLAINT, PROMISE, REFUSAL, RIGHT_PARTY], unanswered
         )
         # Whoever means to pay says so; others promise as well, so a promise is a weak sign.
         relief[rows] += np.where(got & ~complaint, effect[how] * tired, 0.0)

@@ -10,6 +10,7 @@ from arrears.simulation.portfolio.covers import covers, sale_value
 from arrears.simulation.portfolio.dice import Bools, Floats, Ints
 from arrears.simulation.portfolio.events import ACTIVE, CONTACT_CHANNELS, WRITTEN_OFF, History
 from arrears.simulation.portfolio.frames import Frames, days, ids, texts
+from arrears.simulation.portfolio.hazards import FAR_BEHIND, lean_of, odds, pays_far_behind, season
 from arrears.simulation.portfolio.lending import KINDS, PERSON, Block, Schedule
 from arrears.simulation.portfolio.recipients import AGENCIES, AGENCY_NUMBERS, LAW_NUMBERS, SEGMENTS, licensed, skills
 from arrears.simulation.portfolio.world import World
@@ -26,26 +27,14 @@ class _Logits:
     second: Floats
 
 
-def _odds(logit: Floats) -> Floats:
-    return 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
-
-
 def _logits(world: World, block: Block, history: History) -> _Logits:
-    p = world.p.capacity
+    p, lean = world.p.capacity, lean_of(world, block)
     over = history.capacity[block.owner].astype(np.float64) - p.mean_log
-    forgetful, strategic = block.b_forgetful[block.owner][:, None], block.b_strategic[block.owner][:, None]
-    products = list(world.p.products.values())
-    base = np.array([one.miss_logit for one in products])[block.product][:, None]
-    rolls = np.array([one.roll_logits for one in products])[block.product]
-    miss = (
-        base
-        - p.logit_per_log * over
-        + block.lean[:, None]
-        + p.forgetful_logit * forgetful
-        + p.strategic_logit * strategic
+    seasons = np.array([season(world, month) for month in range(world.calendar.months)])
+    roll = -p.roll_logit_per_log * over
+    return _Logits(
+        lean.miss[:, None] - p.logit_per_log * over + seasons, roll + lean.roll[:, [0]], roll + lean.roll[:, [1]]
     )
-    roll = -p.roll_logit_per_log * over + p.strategic_logit * strategic
-    return _Logits(miss, roll + rolls[:, [0]] - 0.6 * forgetful, roll + rolls[:, [1]])
 
 
 def truth(world: World, block: Block, plan: Schedule, history: History) -> Frames:
@@ -69,7 +58,7 @@ def _borrower_months(world: World, block: Block, history: History, logits: _Logi
     before = np.concatenate(
         [np.zeros((len(block), 1), dtype=history.behind.dtype), history.behind[:, : months - 1]], axis=1
     )
-    miss, first, second = (_odds(each[:, :months]) for each in (logits.miss, logits.first, logits.second))
+    miss, first, second = (odds(each[:, :months]) for each in (logits.miss, logits.first, logits.second))
     hazard = np.select([before == 0, before == 1, before == 2], [miss * first * second, first * second, second], 0.0)
     month = np.arange(months)
     runs = block.disbursed_month[:, None] < month[None, :]
@@ -110,18 +99,15 @@ def _responses(world: World, block: Block, history: History, logits: _Logits) ->
         [behind == 0, behind == 1], [logits.miss[rows, last], logits.first[rows, last]], logits.second[rows, last]
     )
     answers = np.clip(0.6 + 0.25 * world.dice.normal("answers", block.b_number), 0.1, 1.3)[block.owner[rows]]
-    base = _odds(-logit)
-    far = behind >= 5
+    base = odds(-logit)
+    far = behind >= FAR_BEHIND
     over = history.capacity[block.owner[rows], last] - world.p.capacity.mean_log
-    paying = world.p.paying
-    slow = np.clip(
-        paying.default_payment_share * np.exp(0.5 * over - paying.default_payment_decay * (behind - 5)), 0, 0.8
-    )
+    slow = pays_far_behind(world, over, np.zeros(len(rows)), behind)
     segment = SEGMENTS[block.product[rows]]
     parts = []
 
     def way(name: str, relief: Floats, reach: Floats | float, may: Bools) -> None:
-        reached = np.where(far, np.clip(slow * np.exp(0.8 * relief), 0, 0.8), _odds(-(logit - relief)))
+        reached = np.where(far, pays_far_behind(world, over, relief, behind), odds(-(logit - relief)))
         untouched = np.where(far, slow, base)
         parts.append(
             pl.DataFrame(
