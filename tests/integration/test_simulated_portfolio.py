@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from arrears import steps
 from arrears.errors import GateBlocked, SourceError
+from arrears.settings import CHECKOUT
+from arrears.simulation.portfolio import reference_database
 from arrears.simulation.portfolio.simulate import Portfolio, days_from, simulate
-from tests.conftest import Workplace
+from arrears.warehouse.embedded import Server
+from tests.conftest import Workplace, url
 from tests.day import bytes_below, run_day
 
 FIRST, LAST = date(2026, 3, 30), date(2026, 4, 1)
+LENDER = "simulated_lender"
 LOANS = Portfolio(loans=300, months=36, seed=7, anchor=FIRST)
 
 
@@ -47,11 +53,48 @@ def test_full_drops_and_deltas_of_one_seed_give_the_same_marts_and_queues(
         with workplaces(name) as workplace:
             for day in days:
                 run_day(drops, day)
-            queues = {path: content for path, content in bytes_below(workplace.exports).items() if "queue." in path}
-            found.append((queues, marts(workplace)))
+            found.append((queues(workplace), marts(workplace)))
 
     assert found[0] == found[1]
     assert len(found[0][0]) >= 2 * len(days)
+
+
+@pytest.mark.slow
+def test_a_database_moved_on_day_by_day_gives_the_queues_of_the_drops(
+    workplaces: Callable[[str], AbstractContextManager[Workplace]],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    today = datetime.now(tz=UTC).date()  # a database is read by its own clock
+    days = days_from(today, today + timedelta(days=1))
+    portfolio = Portfolio(loans=200, months=24, seed=7, anchor=today)
+    with workplaces("files") as workplace:
+        drops = simulate(portfolio, tmp_path / "drops", days=days).folder
+        for day in days:
+            run_day(drops, day)
+        expected = queues(workplace)
+    with workplaces("database") as workplace:
+        (workplace.sources / "servicing").mkdir()
+        (workplace.sources / "servicing/source.yml").write_text((CHECKOUT / "sources/servicing/source.yml").read_text())
+        monkeypatch.setenv("ARREARS_SERVICING_URL", url(server, "postgres", LENDER))
+        try:
+            reference_database.fill(None, portfolio, today, report=lambda _: None)
+            run_day(None, days[0], source="servicing")
+            reference_database.advance(None, 1, report=lambda _: None)
+            run_day(None, days[1], source="servicing")
+        finally:
+            with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
+                admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(LENDER)))
+        found = queues(workplace)
+
+    assert found == expected
+    assert found
+
+
+def queues(workplace: Workplace) -> dict[str, bytes]:
+    """The exported queues of all days, by path."""
+    return {path: content for path, content in bytes_below(workplace.exports).items() if "queue." in path}
 
 
 def marts(workplace: Workplace) -> dict[str, list[tuple[object, ...]]]:
