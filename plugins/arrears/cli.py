@@ -670,6 +670,9 @@ def simulate(
             help="A defect in the last day's drop, RATE a share of its rows; may be repeated; `list` shows the kinds.",
         ),
     ] = None,
+    troubles: Annotated[
+        bool, typer.Option("--troubles", help="With --daily: one drop skipped, one late, one delivered twice.")
+    ] = False,
     lenders: Annotated[
         int,
         typer.Option(
@@ -708,7 +711,7 @@ def simulate(
         days = (day, day)
     if lenders > 1 and (out is None or postgres is not None):
         raise UsageError("--lenders writes drops of files: give --out DIR, and no --postgres.")
-    _simulate(loans, months, seed, out, form, postgres, days, deltas, defects or [], lenders, as_json)
+    _simulate(loans, months, seed, out, form, postgres, days, deltas, defects or [], troubles, lenders, as_json)
 
 
 def _simulate(
@@ -721,6 +724,7 @@ def _simulate(
     series: tuple[date, date],
     deltas: bool,
     defects: list[str],
+    troubles: bool,
     lenders: int,
     as_json: bool,
 ) -> None:
@@ -731,6 +735,7 @@ def _simulate(
     days = days_from(*series)
     portfolio = Portfolio(loans=loans, months=months, seed=seed, anchor=days[0])
     rows: dict[str, int] = {}
+    said: list[str] = []
     folders = [] if out is None else [out] if lenders == 1 else [out / name for name in LENDERS[:lenders]]
     with _Simulating(is_quiet=as_json) as told:
         for number, folder in enumerate(folders):
@@ -741,9 +746,11 @@ def _simulate(
                 form=form,
                 deltas=deltas,
                 defects=defects,
+                troubles=troubles,
                 report=told.report,
             )
             rows = {name: rows.get(name, 0) + count for name, count in written.rows.items()}
+            said += written.troubles
         if postgres is not None:
             rows = fill(postgres, portfolio, days[-1], told.report)
     if as_json:
@@ -755,6 +762,8 @@ def _simulate(
         + ", …",
         soft_wrap=True,
     )
+    for sentence in said:
+        console.print(f"Trouble: {sentence}", markup=False, soft_wrap=True)
     for folder in folders:
         to = f" --to {days[-1]}" if len(days) > 1 else ""
         console.print(f"Truth: {folder / 'truth'}", markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from arrears.contract.servicing import Column, Table, contract
 from arrears.errors import UsageError
 from arrears.simulation.portfolio.calibration import simulated_figures, targets
 from arrears.simulation.portfolio.defects import DEFECTS
+from arrears.simulation.portfolio.drops import Format
 from arrears.simulation.portfolio.frames import TYPES, Frames, delta_of, full_on, in_contract_form
 from arrears.simulation.portfolio.simulate import (
     LENDERS,
@@ -216,6 +217,27 @@ def test_defects_are_injected_and_written_down(tmp_path: Path) -> None:
     clean, spoilt = hashes(tmp_path / "clean"), hashes(tmp_path / "spoilt")
     changed = {name for name, digest in spoilt.items() if clean.get(name) != digest}
     assert changed == {f"{day}/transactions.csv", f"{day}/instalments.csv", "truth/injected_defects.parquet", MARK}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_troubles_skip_one_day_delay_one_and_deliver_one_twice(form: Format, tmp_path: Path) -> None:
+    days = days_from(FIRST, FIRST + timedelta(days=4))
+    done = simulate(Portfolio(200, 24, 5, FIRST), tmp_path / "out", days=days, form=form, troubles=True)
+
+    there = sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir())
+    assert there == ["2026-03-30", "2026-03-31", "2026-04-03", "again", "late", "truth"]
+    first, second = (tmp_path / "out" / f / f"transactions.{form}" for f in ("2026-03-31", "again/2026-03-31"))
+    read = pl.read_parquet if form == "parquet" else pl.read_csv
+    assert 0 < len(read(second)) - len(read(first)) < 20
+    assert len(done.troubles) == 3
+
+
+def test_troubles_need_full_drops_over_some_days(tmp_path: Path) -> None:
+    days = days_from(FIRST, FIRST + timedelta(days=4))
+    with pytest.raises(UsageError, match="--troubles needs full drops"):
+        simulate(Portfolio(200, 24, 5, FIRST), tmp_path / "out", days=days, deltas=True, troubles=True)
+    with pytest.raises(UsageError, match="--troubles needs --daily over 5 days"):
+        simulate(Portfolio(200, 24, 5, FIRST), tmp_path / "out", days=days[:2], troubles=True)
 
 
 def test_an_unknown_defect_names_the_known_ones(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from arrears.simulation.portfolio.projects import projects
 from arrears.simulation.portfolio.recipients import tables as recipients
 from arrears.simulation.portfolio.repaying import repay
 from arrears.simulation.portfolio.security import security
+from arrears.simulation.portfolio.troubles import AGAIN, LATE, check_troubles, make_troubles
 from arrears.simulation.portfolio.truth import truth
 from arrears.simulation.portfolio.watching import watching
 from arrears.simulation.portfolio.world import Calendar, World, make_world
@@ -81,6 +82,7 @@ class Simulated:
     days: tuple[date, ...]
     rows: Mapping[str, int]
     defects: int = 0
+    troubles: tuple[str, ...] = ()
 
 
 def days_from(first: date, last: date) -> list[date]:
@@ -157,6 +159,7 @@ def simulate(
     form: Format = "csv",
     deltas: bool = False,
     defects: Sequence[str] = (),
+    troubles: bool = False,
     report: Report = lambda _: None,
 ) -> Simulated:
     """Writes the drops of some days below a folder, and the truth into OUT/truth.
@@ -168,6 +171,7 @@ def simulate(
         form: of the files.
         deltas: whether the drops after the first hold only what changed.
         defects: KIND or KIND:RATE, each injected into the last day's drop.
+        troubles: whether one drop is skipped, one late and one delivered twice (`troubles`).
         report: told how far it is.
 
     Raises:
@@ -176,6 +180,8 @@ def simulate(
     """
     portfolio.check()
     spoiler = injector(defects, portfolio.seed, form)
+    if troubles:
+        check_troubles(days, deltas=deltas)
     prepare(out)
     (out / MARK).write_text(yaml.safe_dump(
         {"loans": portfolio.loans, "months": portfolio.months, "seed": portfolio.seed, "anchor": portfolio.anchor,
@@ -197,7 +203,8 @@ def simulate(
     injected = spoiler.recorded()
     kept.add({"injected_defects": injected})
     kept.close()
-    return Simulated(folder=out, days=tuple(days), rows=rows, defects=len(injected))
+    said = make_troubles(out, days, form) if troubles else []
+    return Simulated(folder=out, days=tuple(days), rows=rows, defects=len(injected), troubles=tuple(said))
 
 
 def prepare(out: Path) -> None:
@@ -214,7 +221,7 @@ def prepare(out: Path) -> None:
                 f"--out {out} holds something that is no simulation (no {MARK} in it); name another folder."
             )
         for path in sorted(out.iterdir()):
-            if path.is_dir() and (path.name == "truth" or _is_day(path.name)):
+            if path.is_dir() and (path.name in ("truth", LATE, AGAIN) or _is_day(path.name)):
                 shutil.rmtree(path)
     out.mkdir(parents=True, exist_ok=True)
 
