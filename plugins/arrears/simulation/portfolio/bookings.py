@@ -3,7 +3,6 @@
 import numpy as np
 import polars as pl
 
-from arrears.contract.servicing import contract
 from arrears.simulation.portfolio.dice import Bools, Dates, Floats, Ints
 from arrears.simulation.portfolio.events import (
     BOOKINGS,
@@ -422,8 +421,3 @@ def _month_ends(world: World, block: Block, plan: Schedule, history: History) ->
             )
         )
     return parts
-
-
-def growing(name: str) -> bool:
-    """Whether a contract table only grows."""
-    return contract()[name].only_grows

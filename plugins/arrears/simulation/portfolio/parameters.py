@@ -153,7 +153,7 @@ class Collecting(Sourced):
     cost: dict[str, float]
     fatigue: float
     promise_share: Share
-    promise_kept_share: Share
+    promise_effect: float
     complaint_share: Share
     placed_share: Share
     agency_effect: float
@@ -195,7 +195,6 @@ class Watching(Sourced):
 
     statement_noise: float
     false_signal_share: Share
-    bureau_lead_months: int
     current_ratio: float
     current_spread: float
     current_skew: float

@@ -56,8 +56,8 @@ def collect(play: "Play", month: int, late: Bools, behind: Ints, need: Ints) -> 
         outcome = np.select(
             [complaint, promise, got & (said > 0.82), got], [COMPLAINT, PROMISE, REFUSAL, RIGHT_PARTY], unanswered
         )
-        # Whoever means to pay says so; others promise as well, so a promise is a weak sign.
-        relief[rows] += np.where(got & ~complaint, effect[how] * tired, 0.0)
+        # Whoever means to pay promises, others too: a promise is a weak sign.
+        relief[rows] += np.where(got & ~complaint, effect[how] * tired, 0.0) + p.promise_effect * promise
         play.recent[rows] += got
         on = play.world.calendar.day(
             month, 2 + 3 * attempt + dice.integers("contact day", 0, 3, number, month, attempt)
