@@ -652,7 +652,7 @@ def simulate(
             "--as-of",
             formats=["%Y-%m-%d"],
             metavar="DATE",
-            help="The day; without it 2026-03-31, of a database today.",
+            help="The day; without it 2026-03-31.",
         ),
     ] = None,
     daily: Annotated[
@@ -706,8 +706,7 @@ def simulate(
         raise UsageError("--defects spoils drops of files; leave --postgres away.")
     days = (daily[0].date(), daily[1].date()) if daily else None
     if days is None:
-        # A database is read by its own clock, so its days begin today; a drop may be of any day.
-        day = as_of.date() if as_of else date.today() if postgres else SIMULATED_DAY  # noqa: DTZ011
+        day = as_of.date() if as_of else SIMULATED_DAY
         days = (day, day)
     if lenders > 1 and (out is None or postgres is not None):
         raise UsageError("--lenders writes drops of files: give --out DIR, and no --postgres.")

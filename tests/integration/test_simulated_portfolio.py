@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
@@ -66,9 +66,9 @@ def test_a_database_moved_on_day_by_day_gives_the_queues_of_the_drops(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    today = datetime.now(tz=UTC).date()  # a database is read by its own clock
-    days = days_from(today, today + timedelta(days=1))
-    portfolio = Portfolio(loans=200, months=24, seed=7, anchor=today)
+    """Days that are long past: rows are written by the clock of today, and are of the business date played."""
+    days = days_from(FIRST, FIRST + timedelta(days=2))
+    portfolio = Portfolio(loans=200, months=24, seed=7, anchor=FIRST)
     with workplaces("files") as workplace:
         drops = simulate(portfolio, tmp_path / "drops", days=days).folder
         for day in days:
@@ -79,10 +79,11 @@ def test_a_database_moved_on_day_by_day_gives_the_queues_of_the_drops(
         (workplace.sources / "servicing/source.yml").write_text((CHECKOUT / "sources/servicing/source.yml").read_text())
         monkeypatch.setenv("ARREARS_SERVICING_URL", url(server, "postgres", LENDER))
         try:
-            reference_database.fill(None, portfolio, today, report=lambda _: None)
+            reference_database.fill(None, portfolio, FIRST, report=lambda _: None)
             run_day(None, days[0], source="servicing")
-            reference_database.advance(None, 1, report=lambda _: None)
-            run_day(None, days[1], source="servicing")
+            for day in days[1:]:
+                assert reference_database.advance(None, 1, report=lambda _: None)[0] == day
+                run_day(None, day, source="servicing")
         finally:
             with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
                 admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(LENDER)))

@@ -1,7 +1,8 @@
 """The reference servicing database, filled by the simulator and moved on day by day as a lender's own system would be.
 
-Every row carries as `updated_at` the evening of the day on which its version came into the books; what a day changes is
-inserted, updated or deleted. Which portfolio it is stands in schema `simulation`, so that the next day can be
+What a day changes is inserted, updated or deleted. As in any system, `updated_at` is the database's own clock when the
+row was written, whatever day is played, so that a reader by cursor misses nothing; `business_date` is the day on which
+the row's version came into the books. Which portfolio it is stands in schema `simulation`, so that the next day can be
 simulated from the database alone.
 """
 
@@ -32,7 +33,6 @@ from arrears.simulation.portfolio.simulate import (
 )
 from arrears.simulation.servicing_database import SOURCE, connect_or_create, create_tables
 
-EVENING = timedelta(hours=18, minutes=30)
 MARK = "simulation"
 MOST_DAYS = 366
 
@@ -127,12 +127,19 @@ def _identifier(source: Source, table: str) -> sql.Identifier:
     return sql.Identifier(source.database_schema, table)
 
 
+def _business_date(source: Source) -> str:
+    if source.business_date is None:
+        raise UsageError(
+            f"Source {source.name} names no business_date, so days other than today's could not be told apart: put"
+            f" `business_date: business_date` into its source.yml."
+        )
+    return source.business_date
+
+
 def _copy(
     connection: psycopg.Connection, source: Source, table: Table, rows: pl.DataFrame, into: sql.Composable
 ) -> int:
-    assert source.cursor is not None
-    at = (pl.col(FROM).cast(pl.Datetime("us")) + EVENING).dt.replace_time_zone("UTC").alias(source.cursor)
-    written = in_contract_form(rows, table).with_columns(rows.select(at).to_series())
+    written = in_contract_form(rows, table).with_columns(rows[FROM].alias(_business_date(source)))
     written = written.drop(DELETED, strict=False)
     buffer = io.BytesIO()
     written.write_csv(buffer, include_header=False, datetime_format=TIMESTAMP)
@@ -144,19 +151,23 @@ def _copy(
 
 
 def _apply(connection: psycopg.Connection, source: Source, table: Table, rows: pl.DataFrame) -> None:
-    """Inserts, updates and deletes what a day changed; its `updated_at` is that day's evening."""
-    assert source.cursor is not None
+    """Inserts, updates and deletes what a day changed; a trigger sets `updated_at`."""
     name = _identifier(source, table.name)
     staged = sql.Identifier("arriving")
     new = rows.filter(~pl.col(DELETED))
     if len(new):
-        connection.execute(sql.SQL("create temp table {} (like {}) on commit drop").format(staged, name))
+        connection.execute(
+            sql.SQL("create temp table {} (like {} including defaults) on commit drop").format(staged, name)
+        )
         _copy(connection, source, table, new, staged)
         key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key))
-        others = [one for one in (*table.column_names, source.cursor) if one not in table.primary_key]
+        written = [*table.column_names, _business_date(source)]
+        others = [one for one in written if one not in table.primary_key]
         sets = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(one)) for one in others)
         connection.execute(
-            sql.SQL("insert into {} select * from {} on conflict ({}) do update set {}").format(name, staged, key, sets)
+            sql.SQL("insert into {0} ({1}) select {1} from {2} on conflict ({3}) do update set {4}").format(
+                name, sql.SQL(", ").join(map(sql.Identifier, written)), staged, key, sets
+            )
         )
         connection.execute(sql.SQL("drop table {}").format(staged))
     gone = rows.filter(pl.col(DELETED)).select(table.primary_key).rows()
