@@ -13,6 +13,16 @@ from arrears.simulation.portfolio.world import World
 NO_SHOCK = -1
 
 
+def common(world: World, block: Block, month: int) -> Floats:
+    """What cycle and industry add to each borrower's log capacity; people feel less of their industry than firms."""
+    p, s = world.p.capacity, world.p.surroundings
+    is_person = block.b_kind == PERSON
+    felt = np.where(is_person, 1.0, np.array(list(s.industries.values()))[block.b_industry])
+    industry = world.industry[month, block.b_industry, world.country_of_place[block.b_place]]
+    moved: Floats = p.macro * felt * world.cycle[month] + p.industry * np.where(is_person, s.person_share, 1) * industry
+    return moved
+
+
 class Capacity:
     """Moves the borrowers of a block one month on at a time."""
 
@@ -35,8 +45,6 @@ class Capacity:
         drawn = world.dice.normal("surprise", block.b_number, month)
         self._surprise = p.persistence * self._surprise + p.surprise * drawn
         self._shocks(month)
-        industry = world.industry[month, block.b_industry, world.country_of_place[block.b_place]]
-        share_of_industry = np.where(block.b_kind == PERSON, 0.25, 1.0)
         loss = np.zeros(len(block.b_number))
         for index, name in enumerate(self.shock_names):
             kind, shock = name.split("/")
@@ -45,8 +53,7 @@ class Capacity:
             p.mean_log
             + p.borrower_spread * block.b_spread
             + self._surprise
-            + p.macro * world.cycle[month]
-            + p.industry * share_of_industry * industry
+            + common(world, block, month)
             - loss
             - p.contagion * group_in_default
         )

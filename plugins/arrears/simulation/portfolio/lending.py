@@ -11,7 +11,7 @@ import numpy as np
 
 from arrears.simulation.portfolio.dice import Bools, Dates, Floats, Ints
 from arrears.simulation.portfolio.parameters import Product
-from arrears.simulation.portfolio.world import INDUSTRIES, PROJECT_INDUSTRIES, World
+from arrears.simulation.portfolio.world import World
 
 TEN = 10
 PERSON, COMPANY, SPV = range(3)
@@ -116,8 +116,10 @@ def lend(world: World, numbers: Ints, granted: tuple[np.datetime64, np.datetime6
     weights = [place.weight for place in world.places]
     b_place = dice.pick("place", weights, np.where(b_kind == COMPANY, b_ten, b_number) + (b_kind == COMPANY) * 10**9)
     b_group = np.where((b_kind == COMPANY) & (dice.uniform("group", b_ten) < 0.5) & (b_number % TEN < 5), b_ten, -1)
-    any_industry = dice.integers("industry", 0, len(INDUSTRIES), b_number)
-    in_projects = np.array(PROJECT_INDUSTRIES)[dice.integers("project", 0, len(PROJECT_INDUSTRIES), b_number)]
+    codes = p.surroundings.codes
+    of_projects = np.array([codes.index(code) for code in p.surroundings.project_industries])
+    any_industry = dice.integers("industry", 0, len(codes), b_number)
+    in_projects = of_projects[dice.integers("project", 0, len(of_projects), b_number)]
     b_spread = dice.normal("standing", b_number)
 
     place = b_place[owner]

@@ -1,5 +1,6 @@
 """What the simulator believes, read once from parameters.yml."""
 
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -95,6 +96,34 @@ class Capacity(Sourced):
     strategic_logit: float
 
 
+class Surroundings(Sourced):
+    """What is the same for everybody: the cycle, industries with their regimes, policy, exchange rates."""
+
+    wave_months: int
+    wave_rises: date
+    wave: float
+    surprise: float
+    persistence: float
+    industries: dict[str, float]
+    project_industries: tuple[str, ...]
+    regime_changes: tuple[tuple[Share, Share, Share], ...]
+    regime_drift: tuple[float, float, float]
+    regime_spread: tuple[float, float, float]
+    index_step: float
+    index_most: float
+    person_share: Share
+    policies: dict[str, float]
+    policy_hazard: Share
+    policy_delay: tuple[int, int]
+    rate_step: float
+    pegged_rate_step: float
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The industries' codes."""
+        return tuple(self.industries)
+
+
 class Shock(Section):
     """What befalls a borrower."""
 
@@ -138,6 +167,7 @@ class Paying(Sourced):
     default_payment_share: Share
     default_payment_decay: float
     default_payment_size: float
+    settled_share: Share
     recovery_share: Share
     recovery_decay: float
     recovery_size: float
@@ -203,6 +233,7 @@ class Watching(Sourced):
     leverage: float
     leverage_spread: float
     leverage_by_state: float
+    common_in_ratios: Share
     publication_days: tuple[int, int]
 
 
@@ -214,6 +245,7 @@ class Parameters(Section):
     products: dict[str, Product]
     origination: Origination
     capacity: Capacity
+    surroundings: Surroundings
     shocks: Shocks
     paying: Paying
     collecting: Collecting

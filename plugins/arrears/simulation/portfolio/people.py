@@ -9,7 +9,7 @@ from arrears.simulation.portfolio.dice import Dates, Ints
 from arrears.simulation.portfolio.events import NEVER
 from arrears.simulation.portfolio.frames import Frames, frame, ids, money, texts, where
 from arrears.simulation.portfolio.lending import COMPANY, KINDS, PERSON, SPV, Block
-from arrears.simulation.portfolio.world import INDUSTRIES, World
+from arrears.simulation.portfolio.world import World
 
 GIVEN_NAMES = (
     "Anna", "Björn", "Chloé", "Daniel", "Eliška", "Farid", "Grace", "Hiroshi", "Inés", "Jan", "Keiko", "Łukasz",
@@ -118,7 +118,7 @@ def _borrowers(
             "time_zone": texts([one.time_zone for one in places], place, has_zone),
             "language": texts([one.language for one in places], place),
             "group_id": where(ids("G", group.clip(0)), group >= 0),
-            "industry_code": texts(list(INDUSTRIES), industry, ~is_person),
+            "industry_code": texts(world.p.surroundings.codes, industry, ~is_person),
             "income_amount": money(income, digits, is_person),
             "expense_amount": money(expense, digits, is_person),
             "income_currency": texts([one.currency for one in places], place, is_person),

@@ -14,7 +14,7 @@ from arrears.simulation.portfolio.dice import Dates, Floats, Ints
 from arrears.simulation.portfolio.events import NEVER, History
 from arrears.simulation.portfolio.frames import Frames, chained, frame, ids, money, revealed, share, texts
 from arrears.simulation.portfolio.lending import CONSTRUCTION_MONTHS, Block
-from arrears.simulation.portfolio.world import INDUSTRIES, World
+from arrears.simulation.portfolio.world import World
 
 NAMES = {3: "Solar park", 5: "Toll bridge", 9: "Data centre"}
 STEPS = ("Permits", "Foundations", "Installation", "Commissioning")
@@ -79,7 +79,7 @@ def _projects(world: World, block: Block, rows: Ints, delays: Ints) -> pl.DataFr
             "project_id": ids("P", number),
             "borrower_id": ids("B", block.b_number[block.owner[rows]]),
             "name": pl.Series(names, dtype=pl.String),
-            "industry_code": texts(list(INDUSTRIES), industry),
+            "industry_code": texts(world.p.surroundings.codes, industry),
             "country": texts([one.country for one in world.places], block.place[rows]),
             "currency": texts([one.currency for one in world.places], block.place[rows]),
             "budget_amount": money(_budget_minor(block, rows), block.digits[rows]),

@@ -273,7 +273,7 @@ class Play:
         amount = np.select(
             [
                 behind == 0,
-                far & (left < 0.05),
+                far & (left < p.paying.settled_share),
                 far,
                 left < cure,
                 left < cure + (1 - cure) * 0.75,

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from arrears.simulation.portfolio.bookings import loan_id
+from arrears.simulation.portfolio.capacity import common
 from arrears.simulation.portfolio.dice import Dates, Floats, Ints
 from arrears.simulation.portfolio.events import NEVER, History
 from arrears.simulation.portfolio.frames import Frames, frame, ids, money, ratio, texts
@@ -84,17 +85,19 @@ def _statements(world: World, block: Block, history: History) -> pl.DataFrame:
         digits = np.array([one.digits for one in world.places])[block.b_place[rows]]
         unit = 10.0**digits
         state = _lead(world, block, history, rows, month, "statement")
+        # Balance sheets show the firm's own state, and little of what moves all firms of a year alike.
+        own_state = state - (1 - p.common_in_ratios) * common(world, block, month)[rows]
         each = {name: dice.normal(f"statement/{name}", number, month) for name in ("cr", "turn", "margin", "inv")}
         own = {name: dice.normal(f"firm/{name}", number) for name in ("cr", "lev", "turn", "margin", "inv")}
         is_spv = block.b_kind[rows] == SPV
         # Liabilities over assets is normal, the current ratio skewed; both move with the hidden state.
         usual = p.leverage + p.leverage_spread * own["lev"]
-        leverage = np.clip(usual - p.leverage_by_state * state, 0.05, 1.4)
+        leverage = np.clip(usual - p.leverage_by_state * own_state, 0.05, 1.4)
         total = debt[rows] * 1.7 / np.clip(usual, 0.18, 1.0)
         total = np.where(is_spv, debt[rows] / 0.62, total)
         leverage = np.where(is_spv, np.clip(0.72 - 0.1 * state, 0.4, 1.2), leverage)
         liabilities = total * leverage
-        score = 0.80 * own["cr"] + 0.25 * each["cr"] + p.liquidity_by_state * state
+        score = 0.80 * own["cr"] + 0.25 * each["cr"] + p.liquidity_by_state * own_state
         current = p.current_ratio * np.exp(p.current_spread * score + p.current_skew * score**2)
         current_liabilities = np.minimum(
             liabilities * np.clip(0.6 + 0.12 * own["turn"], 0.2, 0.9), 0.95 * total / current

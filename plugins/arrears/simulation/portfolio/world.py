@@ -8,35 +8,10 @@ import polars as pl
 
 from arrears.simulation.portfolio.dice import Dates, Dice, Floats, Ints
 from arrears.simulation.portfolio.frames import Frames, frame, ids, ratio
-from arrears.simulation.portfolio.parameters import Parameters
+from arrears.simulation.portfolio.parameters import Parameters, Surroundings
 
 REPORTING_CURRENCY = "EUR"
-# ISIC Rev. 4 classes, and how strongly each feels the cycle.
-INDUSTRIES = {
-    "A0111": 0.5,
-    "C1071": 0.6,
-    "C2410": 1.4,
-    "D3510": 0.5,
-    "F4100": 1.6,
-    "F4210": 1.2,
-    "G4711": 0.9,
-    "H4921": 1.1,
-    "I5510": 1.5,
-    "J6311": 0.8,
-}
-PROJECT_INDUSTRIES = (3, 5, 9)  # electricity, roads, data centres
-# Monthly chances of leaving a regime (growth, normal, slump) for the next, and its drift and spread of the index.
-REGIME_CHANGES = ((0.95, 0.05, 0.0), (0.03, 0.94, 0.03), (0.0, 0.08, 0.92))
-REGIME_DRIFT = (0.012, 0.002, -0.022)
-REGIME_SPREAD = (0.015, 0.015, 0.045)
-POLICIES = (
-    ("Interest subsidy for small firms", 0.4),
-    ("Higher tax on imported inputs", -0.4),
-    ("Feed-in tariff cut", -0.6),
-    ("Public works programme", 0.5),
-    ("Moratorium on permits", -0.7),
-    ("Lower social contributions", 0.3),
-)
+PEGGED = "KWD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +99,13 @@ def make_world(calendar: Calendar, dice: Dice, p: Parameters) -> World:
     places = tuple(Place(*row, *p.currencies.rows[row[3]]) for row in p.places.rows)
     countries = tuple(dict.fromkeys(place.country for place in places))
     months = np.arange(calendar.months)
-    cycle = _cycle(calendar, dice)
-    log_index, frames = _industries(calendar, dice, countries)
-    policy, strength = _policies(calendar, dice, countries)
+    s = p.surroundings
+    cycle = _cycle(calendar, dice, s)
+    log_index, frames = _industries(calendar, dice, s, countries)
+    policy, strength = _policies(calendar, dice, s, countries)
     # Twelve months' change of the index, and policies, move the means of firms.
     before = np.concatenate([np.zeros((12, *log_index.shape[1:])), log_index])[: len(months)]
-    industry = np.clip((log_index - before) / 0.15, -2.5, 2.5) + strength
+    industry = np.clip((log_index - before) / s.index_step, -s.index_most, s.index_most) + strength
     return World(
         calendar=calendar,
         dice=dice,
@@ -140,26 +116,26 @@ def make_world(calendar: Calendar, dice: Dice, p: Parameters) -> World:
         industry=industry,
         index=100 * np.exp(log_index),
         country_of_place=np.array([countries.index(place.country) for place in places]),
-        frames=frames | policy | {"fx_rates": _rates(calendar, dice, places)},
+        frames=frames | policy | {"fx_rates": _rates(calendar, dice, s, places)},
     )
 
 
-def _cycle(calendar: Calendar, dice: Dice) -> Floats:
-    """A wave of about six years, and what no wave explains."""
+def _cycle(calendar: Calendar, dice: Dice, s: Surroundings) -> Floats:
+    """A wave of some years that belongs to the calendar, and what no wave explains, which belongs to the seed."""
     cycle = np.zeros(calendar.months)
     surprise = 0.0
-    phase = 2 * np.pi * float(dice.uniform("cycle/phase", 0)[0])
+    since = int((calendar.start - np.datetime64(s.wave_rises, "M")).astype(np.int64))
     for month in range(calendar.months):
-        surprise = 0.9 * surprise + 0.2 * float(dice.normal("cycle", month)[0])
-        cycle[month] = 0.8 * np.sin(phase + 2 * np.pi * month / 72) + surprise
+        surprise = s.persistence * surprise + s.surprise * float(dice.normal("cycle", month)[0])
+        cycle[month] = s.wave * np.sin(2 * np.pi * (since + month) / s.wave_months) + surprise
     return cycle
 
 
-def _industries(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> tuple[Floats, Frames]:
+def _industries(calendar: Calendar, dice: Dice, s: Surroundings, countries: tuple[str, ...]) -> tuple[Floats, Frames]:
     """Indices with regimes by industry and country; the month's value is published ten days after it."""
-    shape = (len(INDUSTRIES), len(countries))
+    shape = (len(s.industries), len(countries))
     industry, country = np.indices(shape)
-    upto = np.cumsum(np.array(REGIME_CHANGES), axis=1)
+    upto = np.cumsum(np.array(s.regime_changes), axis=1)
     regime = np.ones(shape, dtype=np.int64)
     value = np.zeros(shape)
     values = np.zeros((calendar.months, *shape))
@@ -167,7 +143,7 @@ def _industries(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> t
         draw = dice.uniform("regime", industry, country, month)
         regime = (draw[..., None] >= upto[regime]).sum(axis=2).clip(0, 2)
         noise = dice.normal("index", industry, country, month)
-        value = value + np.array(REGIME_DRIFT)[regime] + np.array(REGIME_SPREAD)[regime] * noise
+        value = value + np.array(s.regime_drift)[regime] + np.array(s.regime_spread)[regime] * noise
         values[month] = value
     month, one, other = (each.ravel() for each in np.indices(values.shape))
     observed = calendar.day(month, 31)
@@ -175,7 +151,7 @@ def _industries(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> t
         "industry_indices": frame(
             observed + 10,
             {
-                "industry_code": np.array(list(INDUSTRIES), dtype=object)[one],
+                "industry_code": np.array(s.codes, dtype=object)[one],
                 "country": np.array(countries, dtype=object)[other],
                 "observed_on": observed,
                 "value": ratio(100 * np.exp(values.ravel())),
@@ -184,19 +160,19 @@ def _industries(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> t
     }
 
 
-def _policies(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> tuple[Frames, Floats]:
-    """One in fifty country-months has a change of policy; its effect begins months later and fades in two years."""
+def _policies(calendar: Calendar, dice: Dice, s: Surroundings, countries: tuple[str, ...]) -> tuple[Frames, Floats]:
+    """Changes of policy by country and industry; their effect begins months later and fades in two years."""
     month, country = (each.ravel() for each in np.indices((calendar.months, len(countries))))
-    happens = dice.uniform("policy", month, country) < 0.02
+    happens = dice.uniform("policy", month, country) < s.policy_hazard
     # Each country has had one early on, so that a short history has some too.
     happens |= month == 1 + country % 3
     month, country = month[happens], country[happens]
-    kind = dice.integers("policy/kind", 0, len(POLICIES), month, country)
-    industry = dice.integers("policy/industry", 0, len(INDUSTRIES), month, country)
-    delay = dice.integers("policy/delay", 1, 7, month, country)
-    impact = np.array([strength for _, strength in POLICIES])[kind]
+    kind = dice.integers("policy/kind", 0, len(s.policies), month, country)
+    industry = dice.integers("policy/industry", 0, len(s.industries), month, country)
+    delay = dice.integers("policy/delay", *s.policy_delay, month, country)
+    impact = np.array(list(s.policies.values()))[kind]
     announced = calendar.day(month, 3 + kind)
-    strength = np.zeros((calendar.months, len(INDUSTRIES), len(countries)))
+    strength = np.zeros((calendar.months, len(s.industries), len(countries)))
     for m, c, i, d, size in zip(month, country, industry, delay, impact, strict=True):
         later = np.arange(max(0, calendar.months - m - d))
         strength[m + d :, i, c] += size * np.exp(-later / 12)
@@ -206,18 +182,18 @@ def _policies(calendar: Calendar, dice: Dice, countries: tuple[str, ...]) -> tup
             {
                 "policy_event_id": ids("PE", month, (country, 2), digits=3),
                 "country": np.array(countries, dtype=object)[country],
-                "industry_code": np.array(list(INDUSTRIES), dtype=object)[industry],
+                "industry_code": np.array(s.codes, dtype=object)[industry],
                 "announced_on": announced,
                 "effective_on": calendar.day(month + delay, 1),
                 "impact": ratio(impact),
-                "title": np.array([title for title, _ in POLICIES], dtype=object)[kind],
+                "title": np.array(list(s.policies), dtype=object)[kind],
             },
         )
     }, strength
 
 
-def _rates(calendar: Calendar, dice: Dice, places: tuple[Place, ...]) -> pl.DataFrame:
-    """Euros for one unit of each other currency on working days: a random walk of 0.4 percent a day."""
+def _rates(calendar: Calendar, dice: Dice, s: Surroundings, places: tuple[Place, ...]) -> pl.DataFrame:
+    """Euros for one unit of each other currency on working days: a random walk."""
     first = calendar.start.astype("datetime64[D]") - 10
     days = np.arange(first, calendar.last + 1)
     rows = []
@@ -225,7 +201,7 @@ def _rates(calendar: Calendar, dice: Dice, places: tuple[Place, ...]) -> pl.Data
         if currency == REPORTING_CURRENCY:
             continue
         per_euro = next(place.units_per_euro for place in places if place.currency == currency)
-        step = 0.004 if currency != "KWD" else 0.002
+        step = s.pegged_rate_step if currency == PEGGED else s.rate_step
         rate = np.exp(np.cumsum(step * dice.normal("fx", number, np.arange(len(days))))) / per_euro
         quoted = np.is_busday(days)
         rows.append((np.full(int(quoted.sum()), currency, dtype=object), days[quoted], rate[quoted]))
