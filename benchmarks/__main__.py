@@ -2,9 +2,15 @@
 
 import sys
 
-from benchmarks import daily_run, delinquency, extraction
+from benchmarks import calibration, daily_run, delinquency, extraction, simulation
 
-BENCHMARKS = {"daily_run": daily_run.main, "delinquency": delinquency.main, "extraction": extraction.main}
+BENCHMARKS = {
+    "daily_run": daily_run.main,
+    "delinquency": delinquency.main,
+    "extraction": extraction.main,
+    "calibration": calibration.main,
+    "simulation": simulation.main,
+}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -110,26 +111,43 @@ class Workplace:
             return connection.execute(query.encode(), given).fetchall()
 
 
+@contextmanager
+def a_workplace(
+    template: str, server: Server, home: Path, folder: Path, patch: pytest.MonkeyPatch
+) -> Iterator[Workplace]:
+    """A copy of the prepared warehouse, with exports and sources in a folder; the settings point to it."""
+    database = DATABASE
+    with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(database), sql.Identifier(template))
+        )
+    _point_to(patch, server, home, database)
+    exports, sources = folder / "exports", folder / "sources"
+    shutil.copytree(get_settings().sources_folder / "contract", sources / "contract")
+    patch.setenv("ARREARS_EXPORTS", str(exports))
+    patch.setenv("ARREARS_SOURCES_FOLDER", str(sources))
+    forget_settings()
+    yield Workplace(database, home, exports, sources)
+    forget_settings()
+    with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
+
+
 @pytest.fixture
 def workplace(
     _template: str, server: Server, session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Workplace]:
     """A copy of the prepared warehouse for one test; the settings point to it."""
-    database = DATABASE
-    with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("create database {} template {}").format(sql.Identifier(database), sql.Identifier(_template))
-        )
-    _point_to(monkeypatch, server, session_home, database)
-    exports, sources = tmp_path / "exports", tmp_path / "sources"
-    shutil.copytree(get_settings().sources_folder / "contract", sources / "contract")
-    monkeypatch.setenv("ARREARS_EXPORTS", str(exports))
-    monkeypatch.setenv("ARREARS_SOURCES_FOLDER", str(sources))
-    forget_settings()
-    yield Workplace(database, session_home, exports, sources)
-    forget_settings()
-    with psycopg.connect(url(server, "postgres", "postgres"), autocommit=True) as admin:
-        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
+    with a_workplace(_template, server, session_home, tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def workplaces(
+    _template: str, server: Server, session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], AbstractContextManager[Workplace]]:
+    """One warehouse after another, for a test that compares them."""
+    return lambda name: a_workplace(_template, server, session_home, tmp_path / name, monkeypatch)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from functools import wraps
 from pathlib import Path
@@ -37,6 +38,12 @@ servicing = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(servicing, name="servicing")
+simulation = typer.Typer(
+    help="Simulate a lender's whole portfolio in contract form, with the truth beside it.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(simulation, name="simulate")
 console = Console()
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -61,6 +68,8 @@ Late = Annotated[
         help="The drop of an exported date is known from the first date not exported; no effect on a date that is not.",
     ),
 ]
+SIMULATED_DAY = date(2026, 3, 31)  # a fixed one, so that the same command gives the same bytes
+
 # Of a step's results: what is no count and too long for a column.
 NOT_COUNTS = ("batch_id", "folder", "solver", "warning")
 
@@ -587,6 +596,211 @@ def servicing_url(as_json: AsJson = False) -> None:
         _print_json({"url": address})
     else:
         print(address)
+
+
+class _Simulating:
+    """Says how far a simulation is: a spinner on a terminal, else a line for each block."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
+        self._status = complaints.status("simulating") if complaints.is_terminal and not is_quiet else None
+
+    def __enter__(self) -> "_Simulating":
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def report(self, said: str) -> None:
+        """How far it is."""
+        if self._status:
+            self._status.update(f"simulating: {said}")
+        elif not self._is_quiet:
+            complaints.print(f"simulated {said}")
+
+
+Postgres = Annotated[
+    str | None,
+    typer.Option(
+        "--postgres",
+        metavar="URL",
+        help="A database to be made the reference servicing database; for `advance` without it ARREARS_SERVICING_URL.",
+    ),
+]
+
+
+@simulation.callback()
+def simulate(
+    context: typer.Context,
+    loans: Annotated[int, typer.Option("--loans", metavar="N", help="How many loans; a hundred or more.")] = 1000,
+    months: Annotated[int, typer.Option("--months", metavar="M", help="Months of history before the first day.")] = 36,
+    seed: Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Of every draw; same seed, same bytes.")] = 7,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Gets a folder a day, and truth/; an earlier simulation is replaced."
+        ),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv or parquet.")] = "csv",
+    postgres: Postgres = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            "--as-of",
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="The day; without it 2026-03-31.",
+        ),
+    ] = None,
+    daily: Annotated[
+        tuple[datetime, datetime] | None,
+        typer.Option("--daily", formats=["%Y-%m-%d"], metavar="FROM TO", help="A drop for each of these days."),
+    ] = None,
+    deltas: Annotated[
+        bool, typer.Option("--deltas", help="Drops after the first hold only what changed (drop.yml: mode: delta).")
+    ] = False,
+    defects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--defects",
+            metavar="KIND[:RATE]",
+            help="A defect in the last day's drop, RATE a share of its rows; may be repeated; `list` shows the kinds.",
+        ),
+    ] = None,
+    troubles: Annotated[
+        bool, typer.Option("--troubles", help="With --daily: one drop skipped, one late, one delivered twice.")
+    ] = False,
+    lenders: Annotated[
+        int,
+        typer.Option(
+            "--lenders", metavar="N", min=1, max=4, help="So many lenders with the same keys: DIR/north, DIR/south, …"
+        ),
+    ] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a lender's whole portfolio: every table of the contract as drops of files or a database, and the truth.
+
+    OUT/DATE/TABLE.csv is the drop of a day, ready for `arrears run --source contract --drop OUT`. OUT/truth holds
+    hidden states and hazards, responses to each way of collecting, losses given default and injected defects.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from arrears.simulation.portfolio.defects import DEFECTS
+
+    if defects == ["list"]:
+        for kind, defect in DEFECTS.items():
+            console.print(f"{kind}: {defect.said} ({defect.table})", markup=False, soft_wrap=True)
+        return
+    if out is None and postgres is None:
+        raise UsageError("Say where it goes: --out DIR, or --postgres URL.")
+    if form not in ("csv", "parquet"):
+        raise UsageError(f"--format {form}: csv or parquet.")
+    if daily is not None and as_of is not None:
+        raise UsageError("--daily says the days; --as-of is for one day.")
+    if deltas and daily is None:
+        raise UsageError("--deltas needs --daily FROM TO: a single drop is full.")
+    if defects and postgres is not None:
+        raise UsageError("--defects spoils drops of files; leave --postgres away.")
+    days = (daily[0].date(), daily[1].date()) if daily else None
+    if days is None:
+        day = as_of.date() if as_of else SIMULATED_DAY
+        days = (day, day)
+    if lenders > 1 and (out is None or postgres is not None):
+        raise UsageError("--lenders writes drops of files: give --out DIR, and no --postgres.")
+    _simulate(loans, months, seed, out, form, postgres, days, deltas, defects or [], troubles, lenders, as_json)
+
+
+def _simulate(
+    loans: int,
+    months: int,
+    seed: int,
+    out: Path | None,
+    form: Any,
+    postgres: str | None,
+    series: tuple[date, date],
+    deltas: bool,
+    defects: list[str],
+    troubles: bool,
+    lenders: int,
+    as_json: bool,
+) -> None:
+    from arrears.simulation.portfolio.reference_database import fill
+    from arrears.simulation.portfolio.simulate import LENDERS, Portfolio, days_from
+    from arrears.simulation.portfolio.simulate import simulate as simulate_portfolio
+
+    days = days_from(*series)
+    portfolio = Portfolio(loans=loans, months=months, seed=seed, anchor=days[0])
+    rows: dict[str, int] = {}
+    said: list[str] = []
+    folders = [] if out is None else [out] if lenders == 1 else [out / name for name in LENDERS[:lenders]]
+    with _Simulating(is_quiet=as_json) as told:
+        for number, folder in enumerate(folders):
+            written = simulate_portfolio(
+                replace(portfolio, lender=number),
+                folder,
+                days=days,
+                form=form,
+                deltas=deltas,
+                defects=defects,
+                troubles=troubles,
+                report=told.report,
+            )
+            rows = {name: rows.get(name, 0) + count for name, count in written.rows.items()}
+            said += written.troubles
+        if postgres is not None:
+            rows = fill(postgres, portfolio, days[-1], told.report)
+    if as_json:
+        _print_json({"days": [days[0], days[-1]], "rows": rows, "out": str(out) if out else None})
+        return
+    console.print(
+        f"{sum(rows.values()):,} rows of {len(rows)} tables on {days[-1]}: "
+        + ", ".join(f"{name} {count:,}" for name, count in sorted(rows.items(), key=lambda one: -one[1])[:6])
+        + ", …",
+        soft_wrap=True,
+    )
+    for sentence in said:
+        console.print(f"Trouble: {sentence}", markup=False, soft_wrap=True)
+    for folder in folders:
+        to = f" --to {days[-1]}" if len(days) > 1 else ""
+        console.print(f"Truth: {folder / 'truth'}", markup=False, soft_wrap=True)
+        console.print(
+            f"Next: {_command()} run --source contract --drop {shlex.quote(str(folder))} --as-of {days[0]}{to}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if lenders > 1:
+        console.print(
+            "Together: a source with key_prefix for each, and ARREARS_SOURCES (docs/concepts/deliveries.md).",
+            soft_wrap=True,
+        )
+    if postgres is not None:
+        console.print(
+            f"Next: {_command()} run --source servicing --as-of {days[-1]}, with ARREARS_SERVICING_URL set to that URL;"
+            " then `arrears simulate advance` for the days after.",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@simulation.command("advance")
+def advance_simulation(
+    days: Annotated[int, typer.Option("--days", metavar="N", help="How many days.")] = 1,
+    postgres: Postgres = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move the reference servicing database on: inserts, updates, late bookings and deletions of the next days."""
+    from arrears.simulation.portfolio.reference_database import advance
+
+    with _Simulating(is_quiet=as_json) as told:
+        day, rows = advance(postgres, days, told.report)
+    if as_json:
+        _print_json({"day": day, "rows": rows})
+        return
+    console.print(f"{day}: " + ", ".join(f"{name} {count:,}" for name, count in rows.items()), soft_wrap=True)
+    console.print(f"Next: {_command()} run --source servicing --as-of {day}", markup=False, soft_wrap=True)
 
 
 @app.command()

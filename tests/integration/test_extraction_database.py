@@ -330,6 +330,26 @@ def test_the_content_of_a_reading_has_the_same_hash_only_when_it_is_the_same(
     assert differ == {"servicing.transactions"}
 
 
+def test_a_change_is_known_from_the_lenders_business_date_and_read_by_its_clock(
+    workplace: Workplace, servicing: Lender
+) -> None:
+    """A lender whose books stand at another day than the calendar: days that are long past, played today."""
+    days = [date(2026, 3, 30) + timedelta(days=number) for number in range(3)]
+    take_in(workplace, servicing.source, days[0])
+    servicing.execute(
+        "update servicing.loans set grace_days = 3, business_date = '2026-03-31' where loan_id = 'L1'",
+        "update servicing.loans set grace_days = 4, business_date = '2026-04-01' where loan_id = 'L2'",
+    )
+    done = [take_in(workplace, servicing.source, day) for day in days[1:]]
+
+    known = "select loan_id, grace_days, _known_from from versions.loans where _known_to is null order by loan_id"
+    assert [one["changed"] for one in done] == [2, 0]
+    assert workplace.rows(known) == [("L1", 3, days[1]), ("L2", 4, days[2])]
+    servicing.execute("alter table servicing.loans alter business_date type text")
+    with pytest.raises(SourceError, match="business_date of table loans is of type text; it must be a date"):
+        read(workplace, servicing.source)
+
+
 def test_a_row_without_a_time_of_change_is_read_every_time_and_said(workplace: Workplace, servicing: Lender) -> None:
     servicing.execute(
         "alter table servicing.loans alter updated_at drop not null",

@@ -185,7 +185,7 @@ def test_a_new_folder_runs_as_it_is_and_its_check_names_every_column_that_is_ope
 @pytest.mark.parametrize(
     ("engine", "of_the_other"),
     [
-        ("files", {"connection", "schema", "cursor", "overlap_minutes", "deletions_every_days"}),
+        ("files", {"connection", "schema", "cursor", "business_date", "overlap_minutes", "deletions_every_days"}),
         ("postgres", {"drop", "marker", "files"}),
     ],
 )

@@ -20,7 +20,9 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 
 # Keys that only one engine knows.
 OF_FILES = frozenset({"drop", "marker", "files"})
-OF_DATABASE = frozenset({"connection", "database_schema", "cursor", "overlap_minutes", "deletions_every_days"})
+OF_DATABASE = frozenset(
+    {"connection", "database_schema", "cursor", "business_date", "overlap_minutes", "deletions_every_days"}
+)
 
 
 def _inside_the_drop(pattern: str) -> str:
@@ -105,6 +107,10 @@ class Source(BaseModel):
     )
     cursor: str | None = Field(
         default=None, description="Column with the time of a row's last change, by which changes are read."
+    )
+    business_date: str | None = Field(
+        default=None,
+        description="Column with the lender's business date of a row's last change, where its clock does not say it.",
     )
     overlap_minutes: int = Field(
         default=60, ge=0, description="How far back to read where open transactions cannot be seen."

@@ -41,6 +41,7 @@ EXAMPLES = {
     "encoding": "utf-8",
     "sheet": "Loans",
     "columns": "{loan_no: [1, 10], amount: [11, 12]}",
+    "business_date": "business_date",
     "overlap_minutes": "60",
     "deletions_every_days": "1",
 }

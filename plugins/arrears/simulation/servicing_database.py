@@ -1,8 +1,8 @@
 """The reference servicing database: the contract's tables as a lender's own system would keep them.
 
 Every table has its primary key and `updated_at`, which a trigger keeps, so that a source of engine postgres can read by
-it what changed. A statement that sets `updated_at` itself is believed: whoever plays a lender's days chooses their
-times.
+it what changed. A statement that sets `updated_at` itself is believed. `business_date` is empty, and a change is then
+of the day of its `updated_at`; whoever plays a lender's days says there which one it is of.
 """
 
 from collections.abc import Iterator, Mapping
@@ -73,7 +73,7 @@ def _create(source: Source, drop: Path) -> dict[str, int]:
     files = _files(drop)
     given = database_connection.parameters(source)
     try:
-        with closing(_connect(given)) as connection, connection:
+        with closing(connect_or_create(given)) as connection, connection:
             create_tables(connection, source)
             return {name: _fill(connection, source, contract()[name], file) for name, file in files.items()}
     except psycopg.Error as error:
@@ -81,7 +81,7 @@ def _create(source: Source, drop: Path) -> dict[str, int]:
         raise SourceError(f"{source.connection}: {said}.") from None
 
 
-def _connect(given: dict[str, str]) -> psycopg.Connection:
+def connect_or_create(given: dict[str, str]) -> psycopg.Connection:
     """A connection, after making the database where the server has none of that name."""
     try:
         return psycopg.connect(make_conninfo("", **given))
@@ -114,6 +114,8 @@ def create_tables(connection: psycopg.Connection, source: Source) -> None:
         name = sql.Identifier(source.database_schema, table.name)
         columns = [sql.SQL("{} " + one.data_type).format(sql.Identifier(one.name)) for one in table.columns]
         columns.append(sql.SQL("{} timestamptz not null default now()").format(cursor))
+        if source.business_date is not None:
+            columns.append(sql.SQL("{} date").format(sql.Identifier(source.business_date)))
         columns.append(sql.SQL("primary key ({})").format(sql.SQL(", ").join(map(sql.Identifier, table.primary_key))))
         connection.execute(sql.SQL("create table {} ({})").format(name, sql.SQL(", ").join(columns)))
         connection.execute(sql.SQL("comment on table {} is {}").format(name, sql.Literal(table.grain)))

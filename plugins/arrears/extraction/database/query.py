@@ -10,7 +10,7 @@ from psycopg import sql
 
 from arrears.contract.servicing import Table
 from arrears.errors import SourceError
-from arrears.extraction.database.columns import TIMESTAMP, TIMESTAMPTZ, Described, Reading, hashed, missing, read
+from arrears.extraction.database.columns import DATE, TIMESTAMP, TIMESTAMPTZ, Described, Reading, hashed, missing, read
 from arrears.extraction.database.connection import source_error
 from arrears.extraction.sources import Source
 from arrears.settings import get_settings
@@ -24,7 +24,8 @@ CLOCKS_GO_BACK = timedelta(hours=2)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a table is delivered: its FROM item `delivered`, its columns as they are read, and its cursor.
+    """How a table is delivered: its FROM item `delivered`, its columns as they are read, its cursor
+    and its business date.
 
     `fingerprint` is a hash of all that decides how a row comes out.
     """
@@ -32,6 +33,7 @@ class Shape:
     delivered: sql.Composed
     readings: Mapping[str, Reading]
     cursor: Described | None
+    business_date: Described | None
     warnings: Sequence[str]
     delivered_columns: Sequence[str]
     fingerprint: str
@@ -125,7 +127,13 @@ def _shape(source: Source, table: Table, delivered: sql.Composed, found: Mapping
     cursor = found.get(source.cursor.lower()) if source.cursor else None
     if cursor is not None:
         check_cursor(source, cursor, table, place)
-    known = {*table.column_names, cursor.name.lower() if cursor else ""}
+    business_date = found.get(source.business_date.lower()) if source.business_date else None
+    if business_date is not None and business_date.kind != DATE:
+        raise SourceError(
+            f"{place}: the business_date {business_date.name} of table {table.name} is of type"
+            f" {business_date.type_name}; it must be a date."
+        )
+    known = {*table.column_names, *(one.name.lower() for one in (cursor, business_date) if one is not None)}
     warnings = [f"column {name} is not in the contract and is ignored" for name in found if name not in known]
     zones = (source.time_zone, source.time_zone or get_settings().business_time_zone)
     readings = {}
@@ -149,11 +157,13 @@ def _shape(source: Source, table: Table, delivered: sql.Composed, found: Mapping
         table.primary_key,
         table.columns,
         sorted((name, one.type_name) for name, one in found.items() if name in known),
+        *([source.business_date] if source.business_date else []),
     ]
     return Shape(
         delivered=delivered,
         readings=readings,
         cursor=cursor,
+        business_date=business_date,
         warnings=warnings,
         delivered_columns=[name for name in table.column_names if name in found],
         fingerprint=sha256(repr(how).encode()).hexdigest(),
@@ -231,6 +241,18 @@ def concatenated(parts: Sequence[sql.Composable]) -> sql.Composed:
 
 
 def _cursor_at(source: Source, shape: Shape) -> sql.Composed:
+    """SQL of when a row was changed: in the lender's books where it says so, else by its clock."""
+    if shape.business_date is None:
+        return _changed_at(source, shape)
+    # At noon, which no change of clocks skips or repeats.
+    return sql.SQL("coalesce(case when isfinite({0}) then timezone({1}, {0} + interval '12 hours') end, {2})").format(
+        sql.Identifier("delivered", shape.business_date.name),
+        sql.Literal(get_settings().business_time_zone),
+        _changed_at(source, shape),
+    )
+
+
+def _changed_at(source: Source, shape: Shape) -> sql.Composed:
     if shape.cursor is None:
         return sql.SQL("cast(null as timestamptz)").format()
     given: sql.Composable = sql.Identifier("delivered", shape.cursor.name)

@@ -251,7 +251,7 @@ class DatabaseDelivery:
             loaded.warnings.append(
                 f"{shape.cursor.name} is empty in rows (count {without_cursor}), which are therefore read every time"
             )
-        if shape.cursor is not None and ahead:
+        if shape.cursor is not None and shape.business_date is None and ahead:
             loaded.warnings.append(
                 f"{shape.cursor.name} lies in the future of the database's own clock (count of rows {ahead}): such a"
                 f" row is known from that date on"

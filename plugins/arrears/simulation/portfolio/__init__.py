@@ -1,0 +1,1 @@
+"""A lender's whole portfolio, simulated: every table of the contract day by day, and the truth beside it."""
