@@ -125,6 +125,7 @@ def workplace(
     shutil.copytree(get_settings().sources_folder / "contract", sources / "contract")
     monkeypatch.setenv("ARREARS_EXPORTS", str(exports))
     monkeypatch.setenv("ARREARS_SOURCES_FOLDER", str(sources))
+    monkeypatch.setenv("ARREARS_LEDGER_HEADS", str(tmp_path / "heads.jsonl"))  # all copies have the template's log
     forget_settings()
     yield Workplace(database, session_home, exports, sources)
     forget_settings()
