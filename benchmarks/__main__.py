@@ -2,9 +2,14 @@
 
 import sys
 
-from benchmarks import daily_run, delinquency, extraction
+from benchmarks import daily_run, delinquency, extraction, ledger
 
-BENCHMARKS = {"daily_run": daily_run.main, "delinquency": delinquency.main, "extraction": extraction.main}
+BENCHMARKS = {
+    "daily_run": daily_run.main,
+    "delinquency": delinquency.main,
+    "extraction": extraction.main,
+    "ledger": ledger.main,
+}
 
 
 def main() -> None:
