@@ -144,6 +144,12 @@ TAMPERINGS = [
         " where position = 3; update ledger.entries set position = position - 1 where position > 3",
         "entry 2 was removed",
     ),
+    ("delete from ledger.entries", "the ledger is empty"),
+    (
+        "update ledger.entries set leaf = replace(leaf, 'lines_root', 'x'), leaf_hash = sha256('\\x00'::bytea || salt"
+        " || convert_to(replace(leaf, 'lines_root', 'x'), 'UTF8')) where position = 5",
+        "entry 5 (export 2026-03-31/1) cannot be read: KeyError('lines_root')",
+    ),
     ("delete from ledger.entries where position = 5", "entries 5 to 5 were removed"),
     (
         "update ledger.entries set position = 99 where position = 2; update ledger.entries set position = 2"

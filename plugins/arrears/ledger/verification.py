@@ -64,13 +64,18 @@ def verify(connection: psycopg.Connection, heads_file: Path | None = None) -> Re
     entries = _entries(connection)
     report.entries = len(entries)
     report.findings += [_told(finding, entries) for finding in diagnose([entry.row for entry in entries])]
+    if not entries:
+        report.findings.append("the ledger is empty: even the entry that opened it was removed")
     tree = Tree([entry.row.stored for entry in entries])
     report.root = tree.root().hex()
     report.findings += _against_heads(connection, tree, entries, report, heads_file)
     erased = _erased(entries)
     for entry in entries:
         if entry.told.get("kind") == "export" and entry.row.is_whole:
-            _check_lines(connection, entry, erased, report)
+            try:
+                _check_lines(connection, entry, erased, report)
+            except (KeyError, TypeError, ValueError) as error:
+                report.findings.append(f"entry {entry.row.position} ({entry.name}) cannot be read: {error!r}")
     report.findings += _lines_without_entry(connection)
     report.findings += _against_warehouse(connection, entries)
     return report
@@ -83,7 +88,8 @@ def _entries(connection: psycopg.Connection) -> list[Entry]:
     ):
         told = _json(leaf)
         link = _bytes(told.get("previous"))
-        found.append(Entry(Row(position, stored, leaf_hash(salt + leaf.encode()), link, told.get("position")), told))
+        computed = leaf_hash(salt + leaf.encode())
+        found.append(Entry(Row(position, stored, computed, link, _whole_number(told.get("position"))), told))
     return found
 
 
@@ -198,7 +204,7 @@ def _with_links(rows: Sequence[Row]) -> Iterator[tuple[Row, bool]]:
 def _rows(connection: psycopg.Connection, query: str, day: str, revision: int) -> Iterator[Row]:
     for line_number, digest, previous, salt, leaf in _stream(connection, query, [date.fromisoformat(day), revision]):
         computed = leaf_hash(salt + leaf.encode()) if leaf is not None else None
-        claimed = _json(leaf).get("number") if leaf is not None else None
+        claimed = _whole_number(_json(leaf).get("number")) if leaf is not None else None
         yield Row(line_number, digest, computed, previous, claimed)
 
 
@@ -261,6 +267,10 @@ def _json(leaf: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return told if isinstance(told, dict) else {}
+
+
+def _whole_number(told: object) -> int | None:
+    return told if isinstance(told, int) else None
 
 
 def _bytes(text: object) -> bytes:
