@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import calibration, daily_run, delinquency, extraction, simulation
+from benchmarks import calibration, daily_run, delinquency, extraction, ledger, simulation
 
 BENCHMARKS = {
     "daily_run": daily_run.main,
@@ -10,6 +10,7 @@ BENCHMARKS = {
     "extraction": extraction.main,
     "calibration": calibration.main,
     "simulation": simulation.main,
+    "ledger": ledger.main,
 }
 
 

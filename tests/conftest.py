@@ -126,6 +126,7 @@ def a_workplace(
     shutil.copytree(get_settings().sources_folder / "contract", sources / "contract")
     patch.setenv("ARREARS_EXPORTS", str(exports))
     patch.setenv("ARREARS_SOURCES_FOLDER", str(sources))
+    patch.setenv("ARREARS_LEDGER_HEADS", str(folder / "heads.jsonl"))  # all copies have the template's log
     forget_settings()
     yield Workplace(database, home, exports, sources)
     forget_settings()

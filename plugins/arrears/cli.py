@@ -44,6 +44,12 @@ simulation = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(simulation, name="simulate")
+ledger = typer.Typer(
+    help="The audit ledger: check it, prove what went out, publish its head.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(ledger, name="ledger")
 console = Console()
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -558,6 +564,103 @@ def airflow(context: typer.Context) -> None:
     from arrears.scheduling.airflow_home import become_airflow
 
     become_airflow(context.args)
+
+
+@ledger.command("verify")
+def verify_ledger(
+    heads_file: Annotated[
+        Path | None,
+        typer.Option("--heads", metavar="FILE", help="Heads to compare with; without it those that this home kept."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the whole audit ledger; names every entry that was changed, removed, inserted or moved."""
+    from arrears.errors import LedgerError
+    from arrears.ledger.verification import verify
+
+    with _ledger_read() as connection:
+        report = verify(connection, heads_file)
+    if as_json:
+        _print_json(report)
+    else:
+        for finding in report.findings:
+            console.print(finding, markup=False, soft_wrap=True)
+        erased = f", {report.erased_lines:,} of them erased" if report.erased_lines else ""
+        console.print(
+            f"{report.entries:,} entries, {report.exports:,} exports with {report.lines:,} lines{erased}; compared with"
+            f" {report.heads:,} heads; root {report.root}",
+            soft_wrap=True,
+        )
+    if not report.is_whole:
+        raise LedgerError(f"The audit ledger is not as it was written: findings {len(report.findings)}.")
+
+
+@ledger.command("prove")
+def prove_in_ledger(
+    what: Annotated[str, typer.Argument(metavar="EXPORT", help="A date, or a file of an export.")],
+    loan: Annotated[
+        str | None, typer.Option("--loan", metavar="LOAN_ID", help="Prove this loan's lines of the export.")
+    ] = None,
+    revision: Annotated[int | None, typer.Option("--revision", help="Of the date; without it the newest.")] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option("--head", metavar="FILE", help="Prove it for this head; without it for the ledger as it is now."),
+    ] = None,
+) -> None:
+    """Print a proof that an export, or a loan's line of it, is in the ledger (scripts/check_ledger_proof.py checks)."""
+    from arrears.ledger.proofs import prove
+
+    held = _one_head(head) if head else None
+    with _ledger_read() as connection:
+        _print_json(prove(connection, what, loan=loan, revision=revision, held=held))
+
+
+@ledger.command("head")
+def head_of_ledger(
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Write it to a file, to be handed to somebody, too.")
+    ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option("--since", metavar="FILE", help="Print a proof that the ledger was only added to since this one."),
+    ] = None,
+) -> None:
+    """Print the ledger's tree head, signed if ARREARS_LEDGER_KEY is set, and keep it in the file of heads."""
+    from dataclasses import asdict
+
+    from arrears.ledger import heads, proofs
+
+    with _ledger_read() as connection:
+        if since is not None:
+            _print_json(proofs.extension(connection, _one_head(since)))
+            return
+        made = heads.make(connection)
+    heads.keep(made)
+    if to is not None:
+        heads.write(made, to)
+    _print_json(asdict(made))
+
+
+def _ledger_read() -> Any:
+    """A connection that sees the ledger at one moment."""
+    import psycopg
+
+    from arrears import warehouse
+
+    warehouse.ready()
+    connection = warehouse.connect()
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    return connection
+
+
+def _one_head(file: Path) -> Any:
+    """The newest head of a file."""
+    from arrears.ledger import heads
+
+    found = list(heads.read(file))
+    if not found:
+        raise UsageError(f"{file} holds no tree head.")
+    return found[-1]
 
 
 @servicing.command("create")

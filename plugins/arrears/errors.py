@@ -65,6 +65,10 @@ class ExportError(ArrearsError):
     """The export folder cannot be written."""
 
 
+class LedgerError(ArrearsError):
+    """The audit ledger was tampered with, or has no proof for what is asked."""
+
+
 class BackupError(ArrearsError):
     """A backup cannot be written, or is not whole, or cannot be restored here."""
 

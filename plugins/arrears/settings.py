@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from arrears.errors import UsageError
@@ -37,6 +37,13 @@ class Settings(BaseSettings):
         default=None, description="ISO 4217; empty: the currency of most loans on the first day, kept from then on."
     )
     business_time_zone: str = Field(default="UTC", description="IANA name; kept at the first run.")
+    ledger_key: SecretStr | None = Field(
+        default=None,
+        description="ed25519 key that signs the ledger's heads: base64, PEM or airflow:CONNECTION; empty: unsigned.",
+    )
+    ledger_heads: Path | None = Field(
+        default=None, description="File of the ledger's heads, best on another machine's disk; empty: under the home."
+    )
 
     @field_validator("business_time_zone")
     @classmethod
@@ -52,7 +59,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value} is not an ISO 4217 code; give one like EUR")
         return value or None
 
-    @field_validator("home", "sources_folder", "exports_folder")
+    @field_validator("home", "sources_folder", "exports_folder", "ledger_heads")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -61,6 +68,11 @@ class Settings(BaseSettings):
     def exports(self) -> Path:
         """Where exports appear, a folder for each date."""
         return self.exports_folder or self.home / "exports"
+
+    @property
+    def ledger_heads_file(self) -> Path:
+        """Where tree heads of the audit ledger are kept, one a line."""
+        return self.ledger_heads or self.home / "ledger" / "heads.jsonl"
 
     @property
     def data_docs(self) -> Path:

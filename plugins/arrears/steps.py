@@ -27,6 +27,7 @@ from arrears.errors import (
     is_worth_retrying,
 )
 from arrears.extraction import batches, sources
+from arrears.ledger.recording import record_export
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 from arrears.transform import dbt, publishing
@@ -289,6 +290,7 @@ def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
         staged = export.find_staged(day.as_of, manifest_sha256, settings)
         export.make_visible(staged, replace_revision=revision - 1 if revision > 1 else None)
         _say_exported(connection, day.as_of, revision)
+    _keep_ledger_head()
     return {"exported": 1, "revision": revision, "folder": str(settings.exports / day.as_of.isoformat())}
 
 
@@ -322,6 +324,18 @@ def _say_exported(connection: psycopg.Connection, as_of: date, revision: int) ->
         """,
         {"as_of": as_of, "revision": revision},
     )
+    record_export(connection, as_of, revision)
+
+
+def _keep_ledger_head() -> None:
+    """Keeps the ledger's head outside of the database; what went out stays out where that fails."""
+    from arrears.ledger import heads
+
+    try:
+        with connect() as connection:
+            heads.keep(heads.make(connection))
+    except (OSError, ArrearsError) as error:
+        log.warning("the audit ledger's head was not kept: %s", error)
 
 
 FUNCTIONS: Mapping[str, Callable[[Day, int], Any]] = {

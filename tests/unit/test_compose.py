@@ -103,8 +103,8 @@ def test_defaults_are_those_of_the_example(text, example):
 def test_no_secret_is_committed(text, example):
     secrets = [name for name in example if re.search("PASSWORD|SECRET|KEY", name)]
 
-    assert len(secrets) == 8
-    assert [example[name] for name in secrets] == [""] * 8
+    assert len(secrets) == 9
+    assert [example[name] for name in secrets] == [""] * 9
     # and the file itself takes each of them from the environment, without a default
     assert not set(re.findall(r"\$\{(\w+):-", text)) & set(secrets)
 

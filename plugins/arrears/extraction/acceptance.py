@@ -11,6 +11,7 @@ from arrears.errors import SourceError
 from arrears.extraction import chain
 from arrears.extraction.chain import Batch, Place
 from arrears.extraction.differences import key_json, same_key
+from arrears.ledger.recording import record_batch
 
 # Statistics of versions are refreshed once this share of a table has changed, so that a small delta stays small.
 SHARE_WORTH_ANALYSING = 0.05
@@ -325,8 +326,10 @@ def _remove(connection: psycopg.Connection, batch: Batch, table: Table) -> None:
 def _set_state(connection: psycopg.Connection, batch_id: str, state: str) -> None:
     """Changes a batch's state and not when it was decided: what was accepted since still stands on it."""
     connection.execute("update ops.batches set state = %s where batch_id = %s", [state, batch_id])
+    record_batch(connection, batch_id)
 
 
 def decide(connection: psycopg.Connection, batch_id: str, state: str) -> None:
     """Records what became of a batch."""
     connection.execute("update ops.batches set state = %s, decided_at = now() where batch_id = %s", [state, batch_id])
+    record_batch(connection, batch_id)

@@ -18,6 +18,7 @@ from arrears.gate.checking import Found
 from arrears.gate.data_docs import DocsSite
 from arrears.gate.thresholds import Thresholds, row_findings, thresholds
 from arrears.gate.verdict import Result, Stage, Verdict
+from arrears.ledger.recording import record
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
 
@@ -87,16 +88,17 @@ def judge_batches(as_of_date: date) -> Verdict:
         results += [
             result for result in _results(connection, "raw", as_of_date) if _mark_of(result.suite) not in judged
         ]
-    verdict = Verdict(
-        "raw",
-        as_of_date,
-        tuple(results),
-        held_count=counts["held"],
-        accepted_batches=tuple(batch.batch_id for batch in accepted),
-        rejected_batches=tuple(batch.batch_id for batch in rejected),
-        data_docs=site.index,
-        counts=_counted(results) | dict(counts),
-    )
+        verdict = Verdict(
+            "raw",
+            as_of_date,
+            tuple(results),
+            held_count=counts["held"],
+            accepted_batches=tuple(batch.batch_id for batch in accepted),
+            rejected_batches=tuple(batch.batch_id for batch in rejected),
+            data_docs=site.index,
+            counts=_counted(results) | dict(counts),
+        )
+        record(connection, "gate", f"{as_of_date}/raw", verdict.told)
     site.tell(verdict)
     _log(verdict)
     return verdict
@@ -312,6 +314,7 @@ def _judge_built(
         )
         if kept is None:
             _record(connection, stage, as_of_date, results, {""})
+            record(connection, "gate", f"{as_of_date}/{stage}", verdict.told)
         else:
             ids = {str(finding["finding_id"]) for finding in kept}
             _need_same(connection, verdict, is_same_held=ids == holding.finding_ids(connection, stage, as_of_date))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from arrears.errors import GateBlocked
 
@@ -82,6 +82,31 @@ class Verdict:
     def warnings(self) -> tuple[str, ...]:
         """A clause for each failure that does not block."""
         return tuple(result.told for result in self.failures if not result.is_blocking)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the audit ledger keeps: how it ended and which rules did not hold, in counts; no keys of rows."""
+        failed = [
+            {
+                "suite": result.suite,
+                "rule": result.rule,
+                "scope": result.scope,
+                "severity": result.severity,
+                "checked": result.checked_count,
+                "failed": result.failed_count,
+            }
+            for result in self.failures
+        ]
+        return {
+            "as_of_date": self.as_of_date.isoformat(),
+            "stage": self.stage,
+            "is_blocked": self.is_blocked,
+            "expectations": len(self.results),
+            "held": self.held_count,
+            "failed": failed,
+            "accepted_batches": list(self.accepted_batches),
+            "rejected_batches": list(self.rejected_batches),
+        }
 
     def raise_if_blocked(self) -> None:
         """Ends the step where the gate is shut.

@@ -23,6 +23,7 @@ from arrears import warehouse
 from arrears.contract.servicing import contract
 from arrears.errors import SourceError, UsageError
 from arrears.extraction.sources import load_source
+from arrears.ledger.recording import forget_lines
 from arrears.privacy.blanking import (
     BLANK,
     BORROWERS,
@@ -54,6 +55,7 @@ BEFORE_ALL_TIME = date(1, 1, 1)
 # What a run builds, or leaves behind when it is killed; the rows of queue_contact_details above all.
 BUILT_SCHEMAS = ("load", "working", "marts_personal")
 TAKEN_OUT = "working.gate_taken_out"
+OPENINGS = "ledger.line_openings"
 
 LIMITS = (
     "backups of the database, of its write-ahead log and of the exports: erase there, or let them expire",
@@ -281,6 +283,7 @@ def _blank_database(connection: psycopg.Connection, person: Person) -> dict[str,
         for schema in ("raw", "versions"):
             counts[f"{schema}.{table.name}"] = blank_rows(connection, schema, table, [person.borrower_id])
     counts["quarantine.rows"] = blank_findings(connection, person)
+    counts[OPENINGS] = forget_lines(connection, person.borrower_id)
     return {place: count for place, count in counts.items() if count}
 
 
@@ -414,7 +417,7 @@ def _vacuum() -> list[str]:
         built = [(schema, name) for schema, name, _ in _built_tables(connection)]
         if _is_there(connection, TAKEN_OUT):
             built.append(("working", "gate_taken_out"))
-        for schema, name in (*kept, ("quarantine", "rows"), *built):
+        for schema, name in (*kept, ("quarantine", "rows"), ("ledger", "line_openings"), *built):
             try:
                 connection.execute(sql.SQL("vacuum (full, analyze) {}").format(sql.Identifier(schema, name)))
             except psycopg.errors.LockNotAvailable:

@@ -22,6 +22,7 @@ from arrears.export import manifest
 from arrears.export.staging import REVISIONS, STAGING
 from arrears.export.switching import exchange
 from arrears.export.writing import PRIVATE_FOLDER, make_folder, sync_folder, synced
+from arrears.ledger.recording import record_blanked_export
 from arrears.privacy.queue_files import Lines, Whom, blank
 
 # Beside the kept revisions: nothing else is ever cleared away there.
@@ -130,11 +131,14 @@ class KeptExports:
         )
 
     def _record(self, export: _Export, sha256: str) -> None:
-        self._connection.execute(
-            "update ops.exports set manifest_sha256 = %s, becomes_sha256 = null"
-            " where as_of_date = %s and revision = %s",
-            [sha256, export.as_of_date, export.revision],
-        )
+        with self._connection.transaction():
+            self._connection.execute(
+                "update ops.exports set manifest_sha256 = %s, becomes_sha256 = null"
+                " where as_of_date = %s and revision = %s",
+                [sha256, export.as_of_date, export.revision],
+            )
+            if export.state != "intended":  # one that is not visible yet is recorded when it is
+                record_blanked_export(self._connection, export.as_of_date, export.revision, export.sha256, sha256)
 
     def _blank(self, export: _Export) -> None:
         place = self._place(export, export.sha256)

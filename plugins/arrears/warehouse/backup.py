@@ -42,7 +42,7 @@ MANIFEST, DUMP, EXPORTS = "backup.json", "warehouse.dump", "exports"
 SCHEMAS = tuple(schema for schema in bootstrap.SCHEMAS if schema != "load")
 # What a warehouse may hold before its first run.
 BUILT_BY_COMMANDS = ("seeds", "working")
-HELD_FROM_THE_START = ("ops.portfolio", "ops.migrations")
+HELD_FROM_THE_START = ("ops.portfolio", "ops.migrations", "ledger.entries")
 RESTORING = ".restoring"
 CHUNK = 1 << 20
 

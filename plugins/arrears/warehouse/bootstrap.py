@@ -24,6 +24,7 @@ SCHEMAS = {
     "raw": OWNER,
     "versions": OWNER,
     "ops": OWNER,
+    "ledger": OWNER,
     "quarantine": OWNER,
     "load": "arrears_pipeline",
     "seeds": "arrears_pipeline",
@@ -35,6 +36,7 @@ READERS = {
     "marts": ("arrears_bi", "arrears_collector", "arrears_audit"),
     "marts_personal": ("arrears_collector",),
     "ops": ("arrears_audit",),
+    "ledger": ("arrears_audit",),
 }
 
 _is_ready = False
