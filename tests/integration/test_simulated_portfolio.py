@@ -168,6 +168,7 @@ def test_two_lenders_with_one_numbering_make_one_portfolio(
         if step != "extract":
             run_step(step, FIRST)
 
-    by_lender = "select left(loan_id, 2), count(*) from marts.loan_delinquency group by 1 order by 1"
+    by_lender = "select left(loan_id, 2), count(*) from versions.loans group by 1 order by 1"
     assert workplace.rows(by_lender) == [("N-", 300), ("S-", 300)]
+    assert workplace.value("select count(distinct left(loan_id, 2)) from marts.loan_delinquency") == 2
     assert workplace.value("select count(*) from quarantine.rows") == 0
