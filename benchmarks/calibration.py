@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from arrears.settings import CHECKOUT
-from arrears.simulation.portfolio.calibration import Target, simulated_figures, targets
+from arrears.simulation.portfolio.calibration import Target, panel, simulated_figures, targets
+from arrears.simulation.portfolio.dice import Bools, Ints
 from arrears.simulation.portfolio.simulate import Portfolio, blocks, tables_of, world_of
 
 DAY = date(2026, 3, 31)
@@ -32,7 +33,9 @@ def main() -> None:
     made = [tables_of(world, block) for block in blocks(world, PORTFOLIO)]
     histories = [history for _, _, history in made]
     whole = list(blocks(world, PORTFOLIO))
-    behind = np.concatenate([history.behind for history in histories])
+    behind = np.concatenate([history.behind for history in histories])[:, : world.calendar.last_month + 1].astype(
+        np.int64
+    )
     born = np.concatenate([block.disbursed_month for block in whole])
     curves = []
     for cohort in range(0, 30, 6):
@@ -43,11 +46,59 @@ def main() -> None:
             curve.append((age, 100 * float(np.mean(ever))))
         curves.append((f"granted in months {cohort + 1}-{cohort + 6}", curve))
     _save("simulator-vintages.svg", _lines("Ever 30+ days past due, percent of loans, by months on book", curves))
+    live = np.concatenate(
+        [panel(world, block, history).is_live for block, (_, _, history) in zip(whole, made, strict=True)]
+    )
+    product = np.concatenate([block.product for block in whole])
+    names = whole[0].products
+    _save("simulator-rolls.svg", _rolls(behind, live, product, names))
+    _save(
+        "simulator-age.svg",
+        _lines(
+            "First 90 days past due, percent of loans a month, by months on book",
+            _by_age(behind, live, born, product, names),
+        ),
+    )
     truth = pl.concat([known["borrower_months"] for _, known, _ in made]).sort("borrower_id", "month")
     _save(
         "simulator-hazard.svg",
         _lines("True default hazard around a shock, percent, by months from its onset", _around(truth)),
     )
+
+
+def _rolls(behind: Ints, live: Bools, product: Ints, names: Sequence[str]) -> str:
+    """Monthly transitions of accounts in quarters, and the published ranges as bands."""
+    curves, bands = [], []
+    for figure in ("roll 30 to 60, consumer", "roll 60 to 90, revolving", "roll 90 to 120+, revolving"):
+        (target,) = [one for one in targets() if one.figure == figure]
+        stage, rows = int(figure[5:7]) // 30, product == names.index(figure.split(", ")[1])
+        curve = []
+        for month in range(12, behind.shape[1] - 4, 3):
+            at = slice(month, month + 3), slice(month + 1, month + 4)
+            was = (behind[rows, at[0]] == stage) & live[rows, at[0]] & live[rows, at[1]]
+            rolled = was & (behind[rows, at[1]] == stage + 1)
+            curve.append((month + 1, 100 * float(rolled.sum() / max(1, was.sum()))))
+        curves.append((figure, curve))
+        bands.append((100 * target.low, 100 * target.high))
+    return _lines("Roll rates by quarter, percent, and published ranges", curves, bands)
+
+
+def _by_age(
+    behind: Ints, live: Bools, born: Ints, product: Ints, names: Sequence[str]
+) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Of the loans that were never 90 days late before, how many are in each month of their life, in half-years."""
+    curves = []
+    age = np.arange(behind.shape[1])[None, :] - born[:, None]
+    bad = (behind >= 4) & (age > 0)
+    before = np.cumsum(bad, axis=1) - bad > 0
+    for name in ("consumer", "revolving", "mortgage", "auto", "sme_term"):
+        risky = live & ~before & (product == names.index(name))[:, None]
+        curve = []
+        for start in range(1, 31, 3):
+            at = risky & (age >= start) & (age < start + 3)
+            curve.append((start + 1, 100 * float((at & bad).sum() / max(1, at.sum()))))
+        curves.append((name, curve))
+    return curves
 
 
 def _around(truth: pl.DataFrame) -> list[tuple[str, list[tuple[int, float]]]]:
@@ -84,16 +135,25 @@ def _ranges(wanted: Sequence[Target], found: Mapping[str, float]) -> str:
     return _svg(900, 40 + height * len(wanted), parts)
 
 
-def _lines(title: str, curves: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> str:
+def _lines(
+    title: str,
+    curves: Sequence[tuple[str, Sequence[tuple[int, float]]]],
+    bands: Sequence[tuple[float, float]] = (),
+) -> str:
+    """Curves over whole numbers; each band lies behind the curve of its place, in the same colour."""
     left, top, width, height = 60, 40, 560, 300
     xs = [x for _, curve in curves for x, _ in curve]
-    most = max(y for _, curve in curves for _, y in curve) * 1.1
+    most = max([y for _, curve in curves for _, y in curve] + [high for _, high in bands]) * 1.1
     low, high = min(xs), max(xs)
 
     def place(x: float, y: float) -> tuple[float, float]:
         return left + width * (x - low) / (high - low), top + height * (1 - y / most)
 
     parts = [_text(left, 22, title, size=14)]
+    for number, (least, highest) in enumerate(bands):
+        upper, lower = place(low, highest)[1], place(low, least)[1]
+        where = f'x="{left}" y="{upper:.1f}" width="{width}" height="{lower - upper:.1f}"'
+        parts.append(f'<rect {where} fill="{COLOURS[number % len(COLOURS)]}" opacity="0.15"/>')
     for step in range(6):
         y = top + height * (1 - step / 5)
         parts.append(f'<line x1="{left}" x2="{left + width}" y1="{y}" y2="{y}" stroke="#ddd"/>')

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 from psycopg import sql
 
 from arrears import steps
-from arrears.errors import GateBlocked, SourceError
-from arrears.settings import CHECKOUT
+from arrears.errors import AlreadyExported, GateBlocked, NotDelivered, SourceError
+from arrears.orchestration import STEPS
+from arrears.settings import CHECKOUT, get_settings
 from arrears.simulation.portfolio import reference_database
-from arrears.simulation.portfolio.simulate import Portfolio, days_from, simulate
+from arrears.simulation.portfolio.simulate import LENDERS, Portfolio, days_from, simulate
+from arrears.simulation.portfolio.troubles import AGAIN, LATE
 from arrears.warehouse.embedded import Server
 from tests.conftest import Workplace, url
-from tests.day import bytes_below, run_day
+from tests.day import bytes_below, run_day, run_step
 
 FIRST, LAST = date(2026, 3, 30), date(2026, 4, 1)
 LENDER = "simulated_lender"
@@ -122,3 +125,50 @@ def test_a_file_cut_off_on_the_second_day_stops_that_day(workplace: Workplace, t
 
     with pytest.raises((GateBlocked, SourceError)):
         run_day(drops, days[1])
+
+
+@pytest.mark.slow
+def test_troubled_deliveries_are_gone_through_as_their_text_says(workplace: Workplace, tmp_path: Path) -> None:
+    days = days_from(FIRST, FIRST + timedelta(days=4))
+    done = simulate(LOANS, tmp_path / "drops", days=days, troubles=True)
+    first, twice, skipped, late, newest = days
+    run_day(done.folder, first)
+    run_day(done.folder, twice)
+    for missing in (skipped, late):
+        with pytest.raises(NotDelivered):
+            run_day(done.folder, missing)
+    run_day(done.folder, newest)
+    booked = "select count(*) from versions.transactions where _known_from = %s"
+    before = workplace.value(booked, twice)
+
+    run_day(done.folder / LATE, late)
+    with pytest.raises(AlreadyExported, match="--replace"):
+        run_day(done.folder / AGAIN, twice)
+    run_day(done.folder / AGAIN, twice, replace="a third of the bookings was missing")
+
+    assert workplace.value(booked, twice) > before  # type: ignore[operator]
+    assert [day for day in days if not (workplace.exports / day.isoformat()).exists()] == [skipped]
+
+
+@pytest.mark.slow
+def test_two_lenders_with_one_numbering_make_one_portfolio(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number, name in enumerate(LENDERS[:2]):
+        drops = simulate(replace(LOANS, lender=number), tmp_path / name, days=[FIRST]).folder
+        (workplace.sources / name).mkdir()
+        (workplace.sources / name / "source.yml").write_text(
+            f"description: Lender {name}.\nengine: files\nkey_prefix: {name[0].upper()}-\ndrop: {drops}\n"
+        )
+    monkeypatch.setenv("ARREARS_SOURCES", ",".join(LENDERS[:2]))
+    get_settings.cache_clear()
+    for name in LENDERS[:2]:
+        run_step("extract", FIRST, source=name)
+    for step in STEPS:
+        if step != "extract":
+            run_step(step, FIRST)
+
+    by_lender = "select left(loan_id, 2), count(*) from versions.loans group by 1 order by 1"
+    assert workplace.rows(by_lender) == [("N-", 300), ("S-", 300)]
+    assert workplace.value("select count(distinct left(loan_id, 2)) from marts.loan_delinquency") == 2
+    assert workplace.value("select count(*) from quarantine.rows") == 0

@@ -8,13 +8,13 @@ from arrears.simulation.portfolio.dice import Ints
 from arrears.simulation.portfolio.events import CONTACT_CHANNELS, NEVER, OUTCOMES, History
 from arrears.simulation.portfolio.frames import Frames, frame, ids, instants, money, revealed, texts, where
 from arrears.simulation.portfolio.lending import PERSON, Block
-from arrears.simulation.portfolio.people import OWN, SUPPRESSION_SHARES, SUPPRESSIONS
+from arrears.simulation.portfolio.people import OWN
 from arrears.simulation.portfolio.recipients import (
     AGENCIES,
     AGENCY_NUMBERS,
     HARSH,
-    LATE_CONTRACT,
     LAW_NUMBERS,
+    commissions,
     jurisdictions,
 )
 from arrears.simulation.portfolio.world import World
@@ -22,8 +22,6 @@ from arrears.simulation.portfolio.world import World
 CONTACT_SECONDS = (9 * 3600, 17 * 3600)
 NAMES = tuple(one[0] for one in AGENCIES)
 RECALLS = ("no_payment", "cured", "written_off_or_sold")
-FEEDBACK_ACTIONS = ("call", "letter", "visit", "sms", "none")
-FEEDBACK_OUTCOMES = ("unreachable", "promise", "refused", "part_paid", "dispute")
 COURTS = {"US": "Superior Court", "GB": "County Court", "DE": "Amtsgericht", "JP": "District Court"}
 
 
@@ -103,7 +101,7 @@ def _placements(world: World, block: Block, history: History) -> tuple[pl.DataFr
     number = block.number[loan]
     currency = [one.currency for one in world.places]
     contract = (
-        texts([LATE_CONTRACT.get(one, "") for one in range(len(AGENCIES))], agency)
+        texts([world.p.contracts.late.get(name, "") for name in NAMES], agency)
         + "-"
         + texts(currency, block.place[loan])
     )
@@ -140,14 +138,16 @@ def _placements(world: World, block: Block, history: History) -> tuple[pl.DataFr
         of, who = loan[rows], agency[rows]
         draw = dice.uniform("feedback", number[rows], at)
         lies = dice.uniform("feedback/lie", number[rows], at) < p.lie_share * np.where(
-            who == AGENCY_NUMBERS[0], 0.3, 1.2
+            who == AGENCY_NUMBERS[0], *p.feedback_lies
         )
-        was_idle = draw < 0.25
+        was_idle = draw < p.feedback_idle_share
         outcome = np.where(
-            was_idle & ~lies, 0, dice.pick("feedback/outcome", [0.5, 0.22, 0.15, 0.1, 0.03], number[rows], at)
+            was_idle & ~lies, 0, dice.pick("feedback/outcome", list(p.feedback_outcomes.values()), number[rows], at)
         )
-        action = np.where(was_idle & ~lies, 4, dice.pick("feedback/action", [0.55, 0.2, 0.1, 0.15], number[rows], at))
-        harsh = np.where(who == HARSH, 3.0, 1.0) * np.where(action == 2, 2.0, 1.0)
+        action = np.where(
+            was_idle & ~lies, 4, dice.pick("feedback/action", list(p.feedback_actions.values()), number[rows], at)
+        )
+        harsh = np.where(who == HARSH, p.harshness[0], 1.0) * np.where(action == 2, p.harshness[1], 1.0)
         complaint = dice.uniform("feedback/complaint", number[rows], at) < p.complaint_share * harsh
         on = calendar.day(at, 19)
         paid = outcome == 3
@@ -160,8 +160,8 @@ def _placements(world: World, block: Block, history: History) -> tuple[pl.DataFr
                     "feedback_id": ids("FB", number[rows], (at, 3)),
                     "loan_id": loan_id(block, of),
                     "reported_at": instants(on, np.full(len(rows), 16 * 3600)),
-                    "action": texts(FEEDBACK_ACTIONS, action),
-                    "outcome": texts(FEEDBACK_OUTCOMES, outcome),
+                    "action": texts((*p.feedback_actions, "none"), action),
+                    "outcome": texts(tuple(p.feedback_outcomes), outcome),
                     "amount": money(amount, block.digits[of], paid),
                     "promised_on": np.where(outcome == 1, on + 12, NEVER),
                     "is_complaint": complaint,
@@ -178,10 +178,10 @@ def _cases(world: World, block: Block, history: History) -> tuple[pl.DataFrame, 
     number, digits = block.number[loan], block.digits[loan]
     filed = made["on"]
     judged = calendar.day(until, 18)
-    wins = dice.uniform("suit/wins", number) < 0.9
+    wins = dice.uniform("suit/wins", number) < world.p.collecting.suit_won_share
     notice, applied = judged + 30, judged + 75
     ended = applied + dice.integers("suit/enforcement", 60, 300, number)
-    result = dice.pick("suit/result", [0.22, 0.33, 0.35, 0.10], number)
+    result = dice.pick("suit/result", list(world.p.collecting.enforcement_results.values()), number)
     first = jurisdictions(world, LAW_NUMBERS[0])
     law = np.where(first, *LAW_NUMBERS)[block.place[loan]]
     cases = frame(
@@ -204,7 +204,7 @@ def _cases(world: World, block: Block, history: History) -> tuple[pl.DataFrame, 
             "execution_notice_on": np.where(wins, notice, NEVER),
             "enforcement_applied_on": np.where(wins, applied, NEVER),
             "enforcement_ended_on": np.where(wins, ended, NEVER),
-            "enforcement_result": texts(("satisfied", "partly_satisfied", "no_assets", "evaded"), result, wins),
+            "enforcement_result": texts(tuple(world.p.collecting.enforcement_results), result, wins),
             "dishonesty_ground": texts(
                 ("able to perform and evades enforcement",), np.zeros(len(loan), dtype=np.int64), wins & (result == 3)
             ),
@@ -291,13 +291,34 @@ def _costs(world: World, block: Block, history: History) -> pl.DataFrame:
 
     booked = history.events.columns("transactions")
     rows = np.flatnonzero((booked["agency"] >= 0) & (booked["kind"] == 1))
-    commission = np.array([0, 0, 0.22, 0.27, 0.24, 0.12, 0.14])[booked["agency"][rows]]
+    commission = commissions(world)[booked["agency"][rows]]
     brought = np.rint(booked["minor"][rows] * commission).astype(np.int64)
     loan, month, agency = booked["loan"][rows], booked["month"][rows], booked["agency"][rows]
     cost("KC", "commission", loan, month, booked["booked"][rows] + 5, brought, agency, False, False)
+    price = world.p.collecting.costs
     suits = history.events.columns("suits")
-    cost("KS", "court", suits["loan"], suits["month"], suits["on"] + 3, euros(180, suits["loan"]), None, True, True)
-    cost("KL", "lawyer", suits["loan"], suits["month"], suits["on"] + 10, euros(400, suits["loan"]), None, True, True)
+    cost(
+        "KS",
+        "court",
+        suits["loan"],
+        suits["month"],
+        suits["on"] + 3,
+        euros(price["court"], suits["loan"]),
+        None,
+        True,
+        True,
+    )
+    cost(
+        "KL",
+        "lawyer",
+        suits["loan"],
+        suits["month"],
+        suits["on"] + 10,
+        euros(price["lawyer"], suits["loan"]),
+        None,
+        True,
+        True,
+    )
     sales = history.events.columns("sales")
     cost(
         "KV",
@@ -305,7 +326,7 @@ def _costs(world: World, block: Block, history: History) -> pl.DataFrame:
         sales["loan"],
         sales["month"],
         world.calendar.day(sales["month"], 25),
-        euros(250, sales["loan"]),
+        euros(price["valuation"], sales["loan"]),
         None,
         False,
         True,
@@ -318,7 +339,7 @@ def _costs(world: World, block: Block, history: History) -> pl.DataFrame:
         visits["loan"][rows],
         visits["month"][rows],
         visits["on"][rows],
-        euros(45, visits["loan"][rows]),
+        euros(world.p.collecting.cost["visit"], visits["loan"][rows]),
         None,
         False,
         False,
@@ -326,24 +347,34 @@ def _costs(world: World, block: Block, history: History) -> pl.DataFrame:
     return pl.concat(parts, how="diagonal")
 
 
+def _protections(world: World, block: Block, rows: Ints) -> tuple[list[str], Ints]:
+    """Kinds of suppression, and which one each of these borrowers came under; firms have a lawyer or go bankrupt."""
+    names = list(world.p.collecting.suppressions)
+    kind = world.dice.pick("suppression", list(world.p.collecting.suppressions.values()), block.b_number[rows])
+    lawyer, bankrupt = names.index("represented"), names.index("bankruptcy")
+    of_firm = np.where(kind < lawyer, lawyer, bankrupt)
+    return names, np.where(block.b_kind[rows] == PERSON, kind, of_firm)
+
+
 def _suppressions(world: World, block: Block, history: History) -> pl.DataFrame:
-    dice = world.dice
     rows = np.flatnonzero(~np.isnat(history.protected_from))
     number = block.b_number[rows]
-    kind = dice.pick("suppression", SUPPRESSION_SHARES, number)
-    kind = np.where(block.b_kind[rows] == PERSON, kind, np.where(kind < 6, 6, 4))
+    names, kind = _protections(world, block, rows)
     starts = history.protected_from[rows]
-    passes = np.isin(kind, [SUPPRESSIONS.index(name) for name in ("dispute", "breathing_space", "hardship")])
+    passes = np.isin(kind, [names.index(name) for name in ("dispute", "breathing_space", "hardship")])
     return frame(
         starts,
         {
             "suppression_id": ids("X", number),
             "borrower_id": ids(OWN, number),
             "channel": texts(("call",), np.zeros(len(rows), dtype=np.int64), kind == 0),
-            "kind": texts(SUPPRESSIONS, kind),
+            "kind": texts(names, kind),
             "starts_on": starts,
-            "ends_on": np.where(passes, starts + 120, NEVER),
-            "origin": texts(("borrower", "court", "relative"), np.select([kind == 4, kind == 5], [1, 2], 0)),
+            "ends_on": np.where(passes, starts + world.p.collecting.suppression_days, NEVER),
+            "origin": texts(
+                ("borrower", "court", "relative"),
+                np.select([kind == names.index("bankruptcy"), kind == names.index("deceased")], [1, 2], 0),
+            ),
         },
     )
 
@@ -376,7 +407,7 @@ def _credit_events(world: World, block: Block, history: History) -> pl.DataFrame
     month = far[rows].argmax(axis=1)
     on = calendar.day(month, 31)
     event("EN", "non_accrual", block.owner[rows], rows, on, on + 1)
-    some = dice.uniform("provision", block.number[rows]) < 0.5
+    some = dice.uniform("provision", block.number[rows]) < world.p.collecting.provision_share
     event(
         "EP",
         "specific_provision",
@@ -387,19 +418,27 @@ def _credit_events(world: World, block: Block, history: History) -> pl.DataFrame
         block.principal[rows[some]] // 5,
     )
     protected = np.flatnonzero(~np.isnat(history.protected_from))
-    kind = dice.pick("suppression", SUPPRESSION_SHARES, block.b_number[protected])
-    kind = np.where(block.b_kind[protected] == PERSON, kind, np.where(kind < 6, 6, 4))
-    for code, name, index in (("EB", "bankruptcy", 4), ("ED", "death", 5), ("EC", "court_dispute", 3)):
-        these = protected[kind == index]
+    names, kind = _protections(world, block, protected)
+    for code, name, suppression in (
+        ("EB", "bankruptcy", "bankruptcy"),
+        ("ED", "death", "deceased"),
+        ("EC", "court_dispute", "dispute"),
+    ):
+        these = protected[kind == names.index(suppression)]
         when = history.protected_from[these]
         event(code, name, these, None, when - 2, when)
     weak = history.capacity < world.p.capacity.mean_log - 1.0
-    borrowers = np.flatnonzero(weak.any(axis=1) & (dice.uniform("default elsewhere", block.b_number) < 0.15))
+    borrowers = np.flatnonzero(
+        weak.any(axis=1)
+        & (dice.uniform("default elsewhere", block.b_number) < world.p.collecting.default_elsewhere_share)
+    )
     when = calendar.day(weak[borrowers].argmax(axis=1), 27)
     keep = when > block.b_since[borrowers]
     event("EE", "default_elsewhere", borrowers[keep], None, when[keep] - 20, when[keep])
     firms = np.flatnonzero(
-        (block.b_kind != PERSON) & weak.any(axis=1) & (dice.uniform("rating cut", block.b_number) < 0.4)
+        (block.b_kind != PERSON)
+        & weak.any(axis=1)
+        & (dice.uniform("rating cut", block.b_number) < world.p.collecting.rating_cut_share)
     )
     when = calendar.day(weak[firms].argmax(axis=1), 14)
     keep = when > block.b_since[firms]
@@ -409,7 +448,7 @@ def _credit_events(world: World, block: Block, history: History) -> pl.DataFrame
 
 def _conflicts(world: World, block: Block) -> pl.DataFrame:
     dice = world.dice
-    rows = np.flatnonzero(dice.uniform("conflict", block.b_number) < 0.01)
+    rows = np.flatnonzero(dice.uniform("conflict", block.b_number) < world.p.collecting.conflict_share)
     number = block.b_number[rows]
     return frame(
         block.b_since[rows],

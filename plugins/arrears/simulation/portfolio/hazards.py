@@ -13,9 +13,6 @@ from arrears.simulation.portfolio.world import World
 
 FAR_BEHIND = 5  # months; from then on payments are rare and small
 DECEMBER, SPRING = 11, (2, 3)  # months of the year from 0
-FORGETFUL_RELIEF = 0.6  # logit: who only forgot pays when reminded
-STATE_EFFECT, RELIEF_EFFECT = 0.5, 0.8  # of means and of treatment on payments far behind
-MOST_PAYING = 0.8
 
 
 def odds(logit: Floats) -> Floats:
@@ -39,7 +36,7 @@ def lean_of(world: World, block: Block) -> Lean:
     miss = np.array([one.miss_logit for one in products])[block.product] + block.lean
     miss = miss + p.forgetful_logit * forgetful + p.strategic_logit * strategic
     roll = np.array([one.roll_logits for one in products])[block.product] + p.strategic_logit * strategic[:, None]
-    roll[:, 0] -= FORGETFUL_RELIEF * forgetful
+    roll[:, 0] -= world.p.collecting.forgetful_relief * forgetful
     return Lean(miss, roll)
 
 
@@ -48,6 +45,12 @@ def season(world: World, month: int) -> float:
     of_year = int((world.calendar.start + month).astype(np.int64)) % 12
     p = world.p.capacity
     return p.december if of_year == DECEMBER else p.tax_refund if of_year in SPRING else 0.0
+
+
+def answers(world: World, block: Block) -> Floats:
+    """By borrower: how readily they answer, as a multiple of each channel's reach."""
+    mean, deviation = world.p.collecting.answers
+    return np.clip(mean + deviation * world.dice.normal("answers", block.b_number), 0.1, 1.3)
 
 
 def pays_far_behind(world: World, over: Floats, relief: Floats, behind: Ints) -> Floats:
@@ -60,5 +63,6 @@ def pays_far_behind(world: World, over: Floats, relief: Floats, behind: Ints) ->
         behind: months behind.
     """
     p = world.p.paying
-    moved = STATE_EFFECT * over + RELIEF_EFFECT * relief - p.default_payment_decay * (behind - FAR_BEHIND)
-    return np.clip(p.default_payment_share * np.exp(moved), 0, MOST_PAYING)
+    far = world.p.collecting.far_behind
+    moved = far.state_effect * over + far.relief_effect * relief - p.default_payment_decay * (behind - FAR_BEHIND)
+    return np.clip(p.default_payment_share * np.exp(moved), 0, far.most)

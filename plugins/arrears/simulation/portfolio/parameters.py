@@ -173,6 +173,26 @@ class Paying(Sourced):
     recovery_size: float
 
 
+class FarBehind(Section):
+    """How accounts far behind pay."""
+
+    state_effect: float
+    relief_effect: float
+    most: Share
+
+
+class Contracts(Sourced):
+    """Contracts with teams, agencies and law firms, and their prices."""
+
+    rows: tuple[
+        tuple[str, str, str | None, int, int | None, float, Share, int | None, Share, float, Share | None, int],
+        ...,
+    ]
+    late: dict[str, str]
+    dearer: dict[int, Share]
+    vat: Share
+
+
 class Collecting(Sourced):
     """What collectors do, what it brings and what it costs."""
 
@@ -197,6 +217,23 @@ class Collecting(Sourced):
     sale_of_collateral_share: Share
     protected_share: Share
     protected_shock_share: Share
+    forgetful_relief: float
+    far_behind: FarBehind
+    answers: tuple[float, float]
+    suppressions: dict[str, Share]
+    suppression_days: int
+    feedback_idle_share: Share
+    feedback_outcomes: dict[str, Share]
+    feedback_actions: dict[str, Share]
+    feedback_lies: tuple[float, float]
+    harshness: tuple[float, float]
+    suit_won_share: Share
+    enforcement_results: dict[str, Share]
+    costs: dict[str, float]
+    conflict_share: Share
+    default_elsewhere_share: Share
+    rating_cut_share: Share
+    provision_share: Share
 
 
 class Security(Section):
@@ -249,6 +286,7 @@ class Parameters(Section):
     shocks: Shocks
     paying: Paying
     collecting: Collecting
+    contracts: Contracts
     recovery: Recovery
     watching: Watching
 

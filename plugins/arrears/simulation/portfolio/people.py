@@ -25,11 +25,6 @@ FIRMS = (
     "Atelier Zoé", "Gulf Dates", "Pune Castings", "-Minus Logistik",
 )  # fmt: skip
 PARTY, OWN = "C", "B"
-SUPPRESSIONS = (
-    "vulnerable", "hardship", "cease_contact", "dispute", "bankruptcy", "deceased", "represented", "breathing_space",
-    "debt_plan", "litigation_hold", "fraud", "data_erasure",
-)  # fmt: skip
-SUPPRESSION_SHARES = (0.16, 0.26, 0.12, 0.12, 0.10, 0.05, 0.07, 0.06, 0.03, 0.01, 0.01, 0.01)
 
 
 def party_rows(world: World, block: Block) -> tuple[Ints, Ints]:

@@ -24,20 +24,6 @@ AGENCY_NUMBERS = (2, 3, 4)
 LAW_NUMBERS = (5, 6)
 HARSH = 3  # the agency that presses hardest
 SEGMENTS = np.array([0, 0, 1, 1, 2, 2, 2])  # of the products, in the order of parameters.yml
-CONTRACTS = (
-    # contract, agency, product, days past due, balance from (euros), share of capacity, intake, commission, fee, recall
-    ("team-early", 0, None, (1, None), 0, 1.0, None, 0.0, 6, None, 3650),
-    ("team-sme", 1, "sme_term", (1, None), 0, 1.0, None, 0.0, 40, None, 3650),
-    ("team-trade", 1, "trade_finance", (1, None), 0, 1.0, None, 0.0, 40, None, 3650),
-    ("team-spv", 1, "project_finance", (1, None), 0, 1.0, None, 0.0, 150, None, 3650),
-    ("aster-late", 2, None, (60, 720), 50, 0.1, 40, 0.22, 4, 0.05, 180),
-    ("aster-auto", 2, "auto", (30, 359), 50, 0.1, 40, 0.16, 4, None, 180),
-    ("birch-late", 3, None, (60, None), 50, 0.1, 40, 0.27, 0, None, 180),
-    ("dahlia-late", 4, None, (60, None), 50, 0.1, 40, 0.24, 2, None, 180),
-    ("cedar-suits", 5, None, (120, None), 1500, 0.1, 20, 0.12, 220, None, 730),
-    ("elm-suits", 6, None, (120, None), 1500, 0.1, 20, 0.14, 190, None, 730),
-)
-LATE_CONTRACT = {2: "aster-late", 3: "birch-late", 4: "dahlia-late"}
 OPENED_BEFORE_DAYS = 400
 
 
@@ -50,6 +36,13 @@ def skills(world: World) -> Floats:
 def agency_skill(world: World, agency: Ints, product: Ints) -> Floats:
     """By account: how much of the common effect its agency has on its product; 0 where nobody holds it."""
     return np.where(agency >= 0, skills(world)[np.clip(agency, 0, len(AGENCIES) - 1), SEGMENTS[product]], 0.0)
+
+
+def commissions(world: World) -> Floats:
+    """By agency: the share of what it brings in that its contract for late debt, or for suits, promises it."""
+    shares = {row[0]: row[8] for row in world.p.contracts.rows}
+    late = world.p.contracts.late
+    return np.array([shares[late[one[0]]] if one[0] in late else 0.0 for one in AGENCIES])
 
 
 def jurisdictions(world: World, agency: int) -> Bools:
@@ -103,7 +96,12 @@ def currencies_of(world: World, agency: int) -> list[str]:
 
 
 def _contracts(world: World, opened: np.datetime64, loan_count: int) -> Frames:
-    rows = [(*one, currency) for one in CONTRACTS for currency in currencies_of(world, one[1])]
+    numbers = {one[0]: number for number, one in enumerate(AGENCIES)}
+    rows = [
+        (one[0], numbers[one[1]], one[2], (one[3], one[4]), *one[5:], currency)
+        for one in world.p.contracts.rows
+        for currency in currencies_of(world, numbers[one[1]])
+    ]
     units = {place.currency: (place.units_per_euro, place.digits) for place in world.places}
     digits = np.array([units[row[-1]][1] for row in rows])
     per_euro = np.array([units[row[-1]][0] for row in rows])
@@ -136,19 +134,23 @@ def _contracts(world: World, opened: np.datetime64, loan_count: int) -> Frames:
     )
     # Dearer where the debt is old; agencies and law firms only.
     priced = np.flatnonzero(np.array([row[1] for row in rows]) >= AGENCY_NUMBERS[0])
-    age = np.tile([0, 180, 360], len(priced))
-    of = np.repeat(priced, 3)
+    dearer = {0: 0.0} | world.p.contracts.dearer
+    since = list(dearer)
+    upto = [following - 1 for following in since[1:]] + [-1]
+    age, age_to = np.tile(since, len(priced)), np.tile(upto, len(priced))
+    more = np.tile(list(dearer.values()), len(priced))
+    of = np.repeat(priced, len(dearer))
     terms = frame(
         starts[of],
         {
             "contract_id": contract_id[of],
             "starts_on": starts[of],
             "age_from_days": age,
-            "age_to_days": np.where(age == 0, 179, np.where(age == 180, 359, -1)).astype(object),
-            "commission_share": share(commission[of] + np.where(age == 180, 0.03, np.where(age == 360, 0.08, 0.0))),
+            "age_to_days": age_to.astype(object),
+            "commission_share": share(commission[of] + more),
             "fixed_cost_amount": money(fee[of], digits[of]),
             "direct_payment_days": np.full(len(of), 5),
-            "vat_share": share(np.full(len(of), 0.19)),
+            "vat_share": share(np.full(len(of), world.p.contracts.vat)),
         },
     )
     terms = terms.with_columns(pl.col("age_to_days").cast(pl.Int64).replace(-1, None))

@@ -20,6 +20,7 @@ from arrears.simulation.portfolio.events import (
     WRITTEN_OFF,
     WRONG_PARTY,
 )
+from arrears.simulation.portfolio.hazards import answers as answers_of
 from arrears.simulation.portfolio.recipients import AGENCY_NUMBERS, agency_skill, licensed
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def collect(play: "Play", month: int, late: Bools, behind: Ints, need: Ints) -> 
     reach = np.array([p.reach[name] for name in CONTACT_CHANNELS])
     effect = np.array([p.effect[name] for name in CONTACT_CHANNELS])
     attempts = np.array(p.attempts)[np.clip(behind - 1, 0, len(p.attempts) - 1)]
-    answers = np.clip(0.6 + 0.25 * dice.normal("answers", block.b_number), 0.1, 1.3)[block.owner]
+    answers = answers_of(play.world, block)[block.owner]
     for attempt in range(max(p.attempts)):
         rows = np.flatnonzero(may & (attempt < attempts))
         number = block.number[rows]

@@ -11,6 +11,7 @@ from arrears.simulation.portfolio.dice import Bools, Floats, Ints
 from arrears.simulation.portfolio.events import ACTIVE, CONTACT_CHANNELS, WRITTEN_OFF, History
 from arrears.simulation.portfolio.frames import Frames, days, ids, texts
 from arrears.simulation.portfolio.hazards import FAR_BEHIND, lean_of, odds, pays_far_behind, season
+from arrears.simulation.portfolio.hazards import answers as answers_of
 from arrears.simulation.portfolio.lending import KINDS, PERSON, Block, Schedule
 from arrears.simulation.portfolio.recipients import AGENCIES, AGENCY_NUMBERS, LAW_NUMBERS, SEGMENTS, licensed, skills
 from arrears.simulation.portfolio.world import World
@@ -98,7 +99,7 @@ def _responses(world: World, block: Block, history: History, logits: _Logits) ->
     logit = np.select(
         [behind == 0, behind == 1], [logits.miss[rows, last], logits.first[rows, last]], logits.second[rows, last]
     )
-    answers = np.clip(0.6 + 0.25 * world.dice.normal("answers", block.b_number), 0.1, 1.3)[block.owner[rows]]
+    answers = answers_of(world, block)[block.owner[rows]]
     base = odds(-logit)
     far = behind >= FAR_BEHIND
     over = history.capacity[block.owner[rows], last] - world.p.capacity.mean_log
@@ -162,7 +163,7 @@ def _losses(world: World, block: Block, plan: Schedule, history: History) -> pl.
     over = history.capacity[block.owner, world.calendar.last_month] - world.p.capacity.mean_log
     instalments = (
         10
-        * np.clip(p.default_payment_share * np.exp(0.5 * over), 0, 0.5)
+        * np.clip(p.default_payment_share * np.exp(world.p.collecting.far_behind.state_effect * over), 0, 0.5)
         * p.default_payment_size
         / np.maximum(12, block.count)
     )
