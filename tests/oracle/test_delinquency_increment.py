@@ -171,7 +171,7 @@ def without(drop: Drop, loans: Sequence[str]) -> Drop:
 
 @pytest.mark.parametrize(
     ("seed", "day_count", "loan_count", "rebuilt_share"),
-    [(1, 4, 20, 0.3), *(pytest.param(seed, 60, 120, 0.3, marks=pytest.mark.slow) for seed in (2, 3))],
+    [(1, 6, 30, 0.2), *(pytest.param(seed, 60, 120, 0.3, marks=pytest.mark.slow) for seed in (2, 3))],
 )
 def test_what_is_kept_equals_a_replay_and_a_build_from_nothing(
     workplace: Workplace,
