@@ -363,6 +363,7 @@ def test_a_row_without_a_time_of_change_is_read_every_time_and_said(workplace: W
 
     assert keys(second, "loans") == ["L1", "L2"]
     assert second.loaded["loans"].warnings == [
+        "column business_date is not in the contract and is ignored",
         "updated_at is empty in rows (count 1), which are therefore read every time",
         "updated_at lies in the future of the database's own clock (count of rows 1): such a row is known from that"
         " date on",
