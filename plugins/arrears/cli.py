@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn, Self
 
 import typer
 from rich.console import Console
@@ -138,14 +138,16 @@ def run(
         _print_findings(one)
 
 
-class _Progress:
-    """Says which step works: a spinner on a terminal, a line for each step that ended elsewhere."""
+class _Spinner:
+    """A spinner on a terminal; elsewhere nothing turns, and an heir's `report` prints lines, unless it is quiet."""
+
+    _begins: ClassVar[str]
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
-        self._status = complaints.status("starting Airflow") if complaints.is_terminal and not is_quiet else None
+        self._status = complaints.status(self._begins) if complaints.is_terminal and not is_quiet else None
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> Self:
         if self._status:
             self._status.start()
         return self
@@ -153,6 +155,12 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         if self._status:
             self._status.stop()
+
+
+class _Progress(_Spinner):
+    """Says which step works, or a line for each step that ended."""
+
+    _begins = "starting Airflow"
 
     def report(self, event: Any) -> None:
         """One event of a task, as scheduling.run_days reports it."""
@@ -701,21 +709,10 @@ def servicing_url(as_json: AsJson = False) -> None:
         print(address)
 
 
-class _Simulating:
-    """Says how far a simulation is: a spinner on a terminal, else a line for each block."""
+class _Simulating(_Spinner):
+    """Says how far a simulation is, or a line for each block."""
 
-    def __init__(self, *, is_quiet: bool) -> None:
-        self._is_quiet = is_quiet
-        self._status = complaints.status("simulating") if complaints.is_terminal and not is_quiet else None
-
-    def __enter__(self) -> "_Simulating":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._status:
-            self._status.stop()
+    _begins = "simulating"
 
     def report(self, said: str) -> None:
         """How far it is."""
