@@ -11,20 +11,35 @@ import great_expectations.expectations as gxe
 Meta = dict[str, Any]
 
 
-def row(rule: str, sentence: str, finding: str = "") -> Meta:
+def row(rule: str, sentence: str, finding: str = "", *, is_waivable: bool = False) -> Meta:
     """Meta of a rule on single rows.
 
     Args:
         rule: its number, unique in the suite.
         sentence: what must hold, for the docs and the gate's results.
         finding: what is said of a row that breaks it; `{value}` is the column's value, or the query's column `detail`.
+        is_waivable: whether an operator may take such a row in as it is. Not where nothing could be computed with it,
+            where nobody knows which row is meant, or where the law says no.
     """
-    return {"rule": rule, "scope": "row", "sentence": sentence, "finding": finding or f"breaks the rule: {sentence}"}
+    return {
+        "rule": rule,
+        "scope": "row",
+        "sentence": sentence,
+        "finding": finding or f"breaks the rule: {sentence}",
+        "is_waivable": is_waivable,
+    }
 
 
-def table(rule: str, sentence: str) -> Meta:
-    """Meta of a rule on a whole table or delivery; a query's column `detail` says what was found."""
-    return {"rule": rule, "scope": "table", "sentence": sentence, "finding": "{value}"}
+def table(rule: str, sentence: str, *, is_waivable: bool = False) -> Meta:
+    """Meta of a rule on a whole table or delivery; a query's column `detail` says what was found.
+
+    Args:
+        rule: its number, unique in the suite.
+        sentence: what must hold.
+        is_waivable: whether an operator may let the day pass all the same: a matter of judgement, not of sums that are
+            wrong or of the law.
+    """
+    return {"rule": rule, "scope": "table", "sentence": sentence, "finding": "{value}", "is_waivable": is_waivable}
 
 
 class ExpectNoRows(gxe.UnexpectedRowsExpectation):  # type: ignore[misc]

@@ -53,6 +53,7 @@ def not_far_ahead(column: str, loaded: Loaded) -> gxe.ExpectColumnValuesToBeBetw
         f"{column}-not-far-ahead",
         f"{column} lies at most {MOST_DAYS_AHEAD} days after the delivery.",
         f"{column} is {{value}}, more than {MOST_DAYS_AHEAD} days after the delivery",
+        is_waivable=True,
     )
     return gxe.ExpectColumnValuesToBeBetween(
         column=column, max_value=latest.isoformat(), meta=meta, description=meta["sentence"]
@@ -93,5 +94,6 @@ def as_fine_as_the_currency(table: Table, columns: Sequence[str], loaded: Loaded
             f"{name}-minor-unit",
             f"{name} is no finer than its currency's minor unit.",
             f"{name} is {{value}}, finer than the currency's minor unit",
+            is_waivable=True,
         ),
     )

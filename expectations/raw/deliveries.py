@@ -199,7 +199,11 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
                     and delivered.last_row_count - delivered.row_count
                     >= coalesce(threshold.minimum_count, usual.minimum_count)
                 """,
-                rules.table("row-count-fall", "No table falls beyond its threshold against the last full drop."),
+                rules.table(
+                    "row-count-fall",
+                    "No table falls beyond its threshold against the last full drop.",
+                    is_waivable=True,
+                ),
             ),
             rules.no_rows(
                 f"""
@@ -216,7 +220,7 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
             ),
             rules.no_rows(
                 refused_deletions(loaded, thresholds),
-                rules.table("deletions", "Deletions of a table stay within its threshold."),
+                rules.table("deletions", "Deletions of a table stay within its threshold.", is_waivable=True),
                 severity="warning",
             ),
             rules.no_rows(
@@ -266,7 +270,7 @@ def _columns_stay() -> rules.ExpectNoRows:
             and cardinality(delivered.delivered_columns) > 0
         group by delivered._batch_id, delivered.table_name, delivered.last_delivery_date
         """,
-        rules.table("columns-stay", "A column once delivered is in every later drop of its table."),
+        rules.table("columns-stay", "A column once delivered is in every later drop of its table.", is_waivable=True),
     )
 
 
@@ -283,7 +287,9 @@ def _known_loans_recur(thresholds: Thresholds) -> rules.ExpectNoRows:
         from delivered
         where {missing} >= {threshold.minimum_count} and {missing} > delivered.known_loan_count * {threshold.share}
         """,
-        rules.table("known-loans-recur", "The loans known before are in every drop that states them all."),
+        rules.table(
+            "known-loans-recur", "The loans known before are in every drop that states them all.", is_waivable=True
+        ),
     )
 
 

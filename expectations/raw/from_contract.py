@@ -238,6 +238,7 @@ def known_row_stays(table: Table, loaded: Loaded) -> ExpectNoRows:
             "known-row-stays",
             "A row once known does not change; a correction is a row of its own.",
             "the row was known before and now differs in {value}; the version first known stays in force",
+            is_waivable=True,
         ),
     )
 

@@ -50,6 +50,12 @@ ledger = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(ledger, name="ledger")
+gate = typer.Typer(
+    help="The quality gate: let a finding pass on one date, with a name and a reason.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(gate, name="gate")
 console = Console()
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -284,13 +290,7 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
         if one.message:
             console.print(f"{one.step} {one.state}: {one.message}", markup=False, soft_wrap=True)
     for failure in found.failures:
-        keys = "; ".join(json.dumps(key, ensure_ascii=False) for key in failure.failing_keys[:3])
-        console.print(
-            f"{failure.severity} ({failure.scope}) {failure.suite} {failure.rule}: {failure.sentence} "
-            f"[{failure.failed_count} of {failure.checked_count}{', first ' + keys if keys else ''}]",
-            markup=False,
-            soft_wrap=True,
-        )
+        _print_failure(failure)
     if found.held_back_loans:
         shown = ", ".join(found.held_back_loan_ids[:10])
         more = ", …; --json has all" if found.held_back_loans > 10 else ""
@@ -306,6 +306,27 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
             "Slowest models: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.slowest_models)
         )
     console.print(f"Export: {found.export or 'none'}")
+
+
+def _print_failure(failure: Any) -> None:
+    """What failed, how often, three examples; then the likely cause and what to do, where it needs a person."""
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    keys = "; ".join(json.dumps(key, ensure_ascii=False) for key in failure.failing_keys[:3])
+    state = "blocks" if failure.is_blocking else f"waived by {failure.waived_by}" if failure.waived_by else "passes"
+    if failure.scope == "row" and not failure.waived_by:
+        state = "held back"
+    line(
+        f"{failure.severity} ({failure.scope}, {state}) {failure.suite} {failure.rule}: {failure.sentence} "
+        f"[{failure.failed_count} of {failure.checked_count}{', first ' + keys if keys else ''}]"
+    )
+    if failure.waived_by is None and failure.cause:
+        line(f"    likely cause: {failure.cause}")
+        line(f"    next: {failure.next_step}; asks: {failure.owner or 'nobody named'}")
+        if failure.waive_with and failure.is_blocking:
+            line(f"    if it is right as it is: `{failure.waive_with}`")
 
 
 @app.command()
@@ -572,6 +593,86 @@ def airflow(context: typer.Context) -> None:
     from arrears.scheduling.airflow_home import become_airflow
 
     become_airflow(context.args)
+
+
+Suite = Annotated[str, typer.Argument(metavar="SUITE", help="As `arrears status` names it, for example raw.loans.")]
+Rule = Annotated[str, typer.Argument(metavar="RULE", help="The rule's number in that suite.")]
+KeyOfRow = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="COLUMN=VALUE", help="The row, for a rule on single rows; once for each column."),
+]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who answers for it.")]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; the audit ledger keeps it, name no borrower.")
+]
+
+
+@gate.command("waive")
+def waive(
+    suite: Suite, rule: Rule, as_of: AsOf, by: By, reason: Reason, key: KeyOfRow = None, as_json: AsJson = False
+) -> None:
+    """Let one finding pass on one date that is not exported; run the date again then."""
+    from arrears import warehouse
+    from arrears.gate import waivers
+
+    warehouse.ready()
+    with warehouse.connect() as connection:
+        made = waivers.waive(connection, as_of.date(), suite, rule, _columns(key), by=by, reason=reason)
+    if as_json:
+        _print_json(made)
+        return
+    console.print(
+        f"{suite} {rule} passes on {as_of.date()}; run the date again: `{_command()} run --as-of {as_of.date()}`.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@gate.command("withdraw")
+def withdraw_waiver(
+    suite: Suite, rule: Rule, as_of: AsOf, by: By, reason: Reason, key: KeyOfRow = None, as_json: AsJson = False
+) -> None:
+    """Take a waiver back, before its date is exported."""
+    from arrears import warehouse
+    from arrears.gate import waivers
+
+    warehouse.ready()
+    with warehouse.connect() as connection:
+        taken = waivers.withdraw(connection, as_of.date(), suite, rule, _columns(key), by=by, reason=reason)
+    if as_json:
+        _print_json(taken)
+        return
+    console.print(f"{suite} {rule} does not pass on {as_of.date()} any more.", markup=False, soft_wrap=True)
+
+
+@gate.command("waivers")
+def list_waivers(as_of: AsOf, as_json: AsJson = False) -> None:
+    """List what passes on a date by whose word."""
+    from arrears import warehouse
+    from arrears.gate import waivers
+
+    warehouse.ready()
+    with warehouse.connect() as connection:
+        found = waivers.in_force(connection, as_of.date())
+    if as_json:
+        _print_json(found)
+        return
+    if not found:
+        console.print(f"Nothing is waived for {as_of.date()}.")
+    for one in found:
+        named = "".join(f" {name}={value}" for name, value in one.key.items())
+        console.print(f"{one.suite} {one.rule}{named}: {one.waived_by}, {one.reason}", markup=False, soft_wrap=True)
+
+
+def _columns(given: list[str] | None) -> dict[str, str]:
+    """COLUMN=VALUE, each once."""
+    columns: dict[str, str] = {}
+    for one in given or ():
+        name, is_given, value = one.partition("=")
+        if not is_given or not name:
+            raise UsageError(f"--key {one}: say COLUMN=VALUE, as `arrears status` shows the key.")
+        columns[name] = value
+    return columns
 
 
 @ledger.command("verify")

@@ -11,6 +11,7 @@ import psycopg
 from arrears.extraction import batches
 from arrears.extraction.delivery_calendar import Standing
 from arrears.extraction.sources import load_source, portfolio
+from arrears.gate.advice import advise, next_step, waive_command
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 from arrears.warehouse.bootstrap import kept
@@ -46,6 +47,16 @@ class Failure:
     checked_count: int
     sentence: str
     failing_keys: list[Any]
+    owner: str = ""
+    waived_by: str | None = None
+    cause: str = ""
+    next_step: str = ""
+    waive_with: str | None = None
+
+    @property
+    def is_blocking(self) -> bool:
+        """Whether the day stopped for it."""
+        return self.scope == "table" and self.severity == "critical" and self.waived_by is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +113,7 @@ def status(as_of: date | None = None) -> Status:
             for step in STEPS
             for state in ([s for s in there if s.step == step] or [StepState(step, None, "waiting")])
         ]
-        failures = connection.execute(
-            "select stage, suite, rule, severity, scope, failed_count, checked_count, sentence, failing_keys"
-            " from ops.gate_results where as_of_date = %s and not is_passed"
-            " order by array_position(array['critical', 'warning', 'info'], severity), scope desc, suite, rule",
-            [as_of],
-        ).fetchall()
+        failures = _failures(connection, as_of)
         exported = connection.execute(
             "select state from ops.exports where as_of_date = %s order by revision desc limit 1", [as_of]
         ).fetchone()
@@ -123,13 +129,48 @@ def status(as_of: date | None = None) -> Status:
             as_of,
             [standing.sentence for standing in _standings(connection, as_of)] + _taken_in_late(connection, as_of),
             steps,
-            [Failure(*row) for row in failures],
+            failures,
             len(held_back),
             held_back,
             _held_back_reasons(connection, as_of),
             str(exported[0]) if exported else None,
             [(str(name), float(seconds)) for name, seconds in models],
         )
+
+
+def _failures(connection: psycopg.Connection, as_of: date) -> list[Failure]:
+    """What failed at the gates of a date, what blocks first, each with what to do about it."""
+    rows = connection.execute(
+        "select stage, suite, rule, severity, scope, failed_count, checked_count, sentence, failing_keys, owner,"
+        " waived_by, is_waivable from ops.gate_results where as_of_date = %s and not is_passed"
+        " order by array_position(array['critical', 'warning', 'info'], severity), scope desc, suite, rule",
+        [as_of],
+    ).fetchall()
+    found = []
+    for stage, suite, rule, severity, scope, failed, checked, sentence, keys, owner, waived_by, is_waivable in rows:
+        advice = advise(suite, rule)
+        first = {name: value for name, value in (keys[0] if keys else {}).items() if name not in ("found", "line")}
+        found.append(
+            Failure(
+                stage,
+                suite,
+                rule,
+                severity,
+                scope,
+                failed,
+                checked,
+                sentence,
+                keys,
+                owner,
+                waived_by,
+                cause=advice.cause if advice else "",
+                next_step=next_step(advice, suite, rule, as_of) if advice else "",
+                waive_with=waive_command(suite, rule, as_of, first if scope == "row" else None)
+                if is_waivable
+                else None,
+            )
+        )
+    return found
 
 
 def nothing_yet() -> Status:

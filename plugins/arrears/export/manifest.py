@@ -57,7 +57,7 @@ order by source collate "C", batch_date, batch_id collate "C"
 
 # Only what does not depend on how often a stage was judged: which rules held, how many rows broke those that did not.
 GATE = """
-select stage, severity, suite, rule, is_passed, failed_count
+select stage, severity, suite, rule, is_passed, failed_count, waived_count
 from ops.gate_results
 where as_of_date = %s
 order by stage collate "C", suite collate "C", rule collate "C"
@@ -89,12 +89,13 @@ def batches_used(connection: psycopg.Connection, as_of_date: date) -> list[dict[
 
 
 def gate_result(connection: psycopg.Connection, as_of_date: date) -> dict[str, Any]:
-    """By stage: passed or failed, and the rules that failed with their severity and count of rows."""
+    """By stage: passed or not, and the rules that failed with severity, count of rows, and how many were waived."""
     stages: dict[str, Any] = {}
-    for stage, severity, suite, rule, is_passed, failed_count in connection.execute(GATE, [as_of_date]).fetchall():
+    for stage, severity, suite, rule, is_passed, failed, waived in connection.execute(GATE, [as_of_date]).fetchall():
         result = stages.setdefault(str(stage), {"result": "passed", "rules_failed": []})
         if not is_passed:
-            result["rules_failed"].append({"suite": suite, "rule": rule, "severity": severity, "rows": failed_count})
+            told = {"suite": suite, "rule": rule, "severity": severity, "rows": failed}
+            result["rules_failed"].append(told | ({"waived": waived} if waived else {}))
             result["result"] = "passed with findings"
     return stages
 

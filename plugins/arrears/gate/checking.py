@@ -220,6 +220,7 @@ def _result(
         failed_count=failed_count,
         sentence=sentence,
         failing_keys=keys,
+        is_waivable=bool(expectation.meta["is_waivable"]),
     )
 
 

@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 
 from arrears.contract.servicing import contract
 from arrears.errors import AlreadyExported
-from arrears.gate import batches, checking, holding, quarantine, suites, waiting
+from arrears.gate import batches, checking, holding, quarantine, suites, waiting, waivers
+from arrears.gate.advice import owner_of
 from arrears.gate.batches import Batch, Loaded
 from arrears.gate.checking import Found
 from arrears.gate.data_docs import DocsSite
@@ -62,17 +63,20 @@ def judge_batches(as_of_date: date) -> Verdict:
         judged_now = batches.waiting(connection, as_of_date)
         if not judged_now:
             return _recorded(connection, "raw", as_of_date)
+        waived = waivers.in_force(connection, as_of_date)
         if waiting.may_bring(connection, judged_now):
-            waiting.bring_again(connection, batches.loaded(connection, judged_now, tables), tables)
-        checks, loaded = _raw_checks(connection, judged_now, in_force)
+            waiting.bring_again(connection, batches.loaded(connection, judged_now, tables), tables, as_of_date)
+        checks, loaded = _raw_checks(connection, judged_now, in_force, waived)
         batches.analyse(connection, loaded)
 
     site = DocsSite(get_settings().data_docs)
     results, found = checking.check("raw", as_of_date, checks, site)
 
     with connect(as_of_date) as connection:
-        results += quarantine.write_raw(connection, as_of_date, loaded, found, tables)
+        set_aside = waivers.not_passed(waived, results, found)
+        results += quarantine.write_raw(connection, as_of_date, loaded, set_aside, tables)
         results += _beyond_threshold(connection, loaded, in_force) + _clashing(connection, loaded, in_force)
+        results = waivers.passed(waived, results, found)
         accepted, rejected = _split(results, judged_now, found)
         counts: Counter[str] = Counter()
         counts["held"] = _count_held(connection, loaded)
@@ -117,7 +121,10 @@ def _days_told(loaded: Loaded, as_of_date: date) -> dict[date, set[str]]:
 
 
 def _raw_checks(
-    connection: psycopg.Connection, judged_now: Sequence[Batch], in_force: Thresholds
+    connection: psycopg.Connection,
+    judged_now: Sequence[Batch],
+    in_force: Thresholds,
+    waived: Sequence[waivers.Waiver],
 ) -> tuple[list[checking.Check], Loaded]:
     """The suites, once it is known of which tables nothing is deleted: references depend on it."""
     from arrears.gate import engine
@@ -137,7 +144,9 @@ def _raw_checks(
     for source, part in parts.items():
         delivered = f"({deliveries.query(part, in_force, tables)}) as deliveries"
         query = deliveries.refused_deletions(part, in_force).replace("{batch}", delivered)
+        confirmed = waivers.tables_waived(waived, f"raw.deliveries{part.suffixes[source]}", "deletions")
         beyond |= {(source, str(row[1])) for row in connection.execute(query.encode()).fetchall()}
+        beyond -= {(source, table) for table in confirmed}
     loaded = loaded.refusing(frozenset(beyond), tables)
     return [check for part in parts.values() for check in suites.raw(loaded, part, in_force, tables)], loaded
 
@@ -302,8 +311,11 @@ def _judge_built(
 ) -> Verdict:
     """Takes out and records what was found; where `kept` (an exported date's findings) is given, it must be those."""
     with connect(as_of_date) as connection:
-        held = holding.take_out(connection, stage, as_of_date, [one for one in found if one.scope == "row"])
+        waived = waivers.in_force(connection, as_of_date)
+        set_aside = waivers.not_passed(waived, results, found)
+        held = holding.take_out(connection, stage, as_of_date, [one for one in set_aside if one.scope == "row"])
         results += holding.beyond_threshold(held, results, in_force)
+        results = waivers.passed(waived, results, found)
         verdict = Verdict(
             stage,
             as_of_date,
@@ -344,8 +356,8 @@ def _need_same(connection: psycopg.Connection, verdict: Verdict, *, is_same_held
     )
 
 
-def _told_in_manifest(result: Result) -> tuple[str, str, str, bool, int]:
-    return result.suite, result.rule, result.severity, result.is_passed, result.failed_count
+def _told_in_manifest(result: Result) -> tuple[str, str, str, bool, int, int]:
+    return result.suite, result.rule, result.severity, result.is_passed, result.failed_count, result.waived_count
 
 
 def _mark(suffix: str) -> str:
@@ -372,8 +384,8 @@ def _record(
     with connection.cursor() as cursor:
         cursor.executemany(
             "insert into ops.gate_results (as_of_date, stage, suite, expectation, rule, scope, severity, is_passed,"
-            " checked_count, failed_count, failing_keys, sentence)"
-            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            " checked_count, failed_count, failing_keys, sentence, is_waivable, waived_count, waived_by, owner)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 [
                     as_of_date,
@@ -388,6 +400,10 @@ def _record(
                     result.failed_count,
                     Jsonb([dict(key) for key in result.failing_keys]),
                     result.sentence,
+                    result.is_waivable,
+                    result.waived_count,
+                    result.waived_by,
+                    owner_of(result.suite),
                 ]
                 for result in results
                 if _mark_of(result.suite) in marks
@@ -400,7 +416,8 @@ def _results(connection: psycopg.Connection, stage: Stage, as_of_date: date) -> 
     cursor = connection.cursor(row_factory=dict_row)
     rows = cursor.execute(
         "select suite, expectation, rule, scope, severity, is_passed, checked_count, failed_count, sentence,"
-        " failing_keys from ops.gate_results where as_of_date = %s and stage = %s order by suite, rule",
+        " failing_keys, is_waivable, waived_count, waived_by from ops.gate_results"
+        " where as_of_date = %s and stage = %s order by suite, rule",
         [as_of_date, stage],
     ).fetchall()
     return tuple(Result(**(row | {"failing_keys": tuple(row["failing_keys"])})) for row in rows)

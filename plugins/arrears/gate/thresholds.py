@@ -98,6 +98,7 @@ def row_findings(
             f" {threshold.share.normalize():f} and from {threshold.minimum_count} rows on."
         ),
         failing_keys=tuple(keys[:KEYS_KEPT]),
+        is_waivable=True,
     )
 
 

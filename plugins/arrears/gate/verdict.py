@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arrears.errors import GateBlocked
+from arrears.gate.advice import advise, next_step
 
 Stage = Literal["raw", "marts", "queues"]
 Scope = Literal["row", "table"]
@@ -31,20 +32,24 @@ class Result:
     failed_count: int
     sentence: str
     failing_keys: tuple[Mapping[str, str], ...] = ()
+    is_waivable: bool = False
+    waived_count: int = 0
+    waived_by: str | None = None
 
     @property
     def is_blocking(self) -> bool:
         """Whether the export must stop for this alone: single rows are held back, they do not stop it."""
-        return not self.is_passed and self.scope == "table" and self.severity == "critical"
+        return not self.is_passed and self.scope == "table" and self.severity == "critical" and self.waived_by is None
 
     @property
     def told(self) -> str:
         """One clause for a person: which expectation failed, how often, where first."""
         keys = [_named(key) for key in self.failing_keys[:KEYS_NAMED]]
         first = f", first {'; '.join(keys)}" if keys else ""
+        waived = f" (waived by {self.waived_by})" if self.waived_by else ""
         return (
             f"{self.suite} {self.rule} ({self.expectation}) failed for {self.failed_count} of"
-            f" {self.checked_count} rows{first}"
+            f" {self.checked_count} rows{first}{waived}"
         )
 
 
@@ -94,6 +99,7 @@ class Verdict:
                 "severity": result.severity,
                 "checked": result.checked_count,
                 "failed": result.failed_count,
+                **({"waived": result.waived_count} if result.waived_count else {}),
             }
             for result in self.failures
         ]
@@ -119,7 +125,10 @@ class Verdict:
         first = self.failures[0]
         more = sum(result.is_blocking for result in self.results) - 1
         others = f", and {more} more" if more else ""
+        advice = advise(first.suite, first.rule)
+        next_one = f"; next: {next_step(advice, first.suite, first.rule, self.as_of_date)}" if advice else ""
+        cause = f". Likely cause: {advice.cause.rstrip('.')}{next_one}" if advice and first.failed_count else ""
         raise GateBlocked(
             f"The {self.stage} gate blocked {self.as_of_date}: {first.told}{others}:"
-            f" see `arrears status --as-of {self.as_of_date}`."
+            f" see `arrears status --as-of {self.as_of_date}`{cause}."
         )

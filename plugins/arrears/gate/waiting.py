@@ -4,6 +4,7 @@ A full delivery states every row anew; a delta does not, and a booking that came
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 import psycopg
 from psycopg import sql
@@ -15,13 +16,17 @@ from arrears.gate.quarantine import references_in_order
 
 # Only rows whose every finding may be mended by other rows; of accepted batches, for of others nothing became known.
 BRING = """
-insert into raw.{table} ({columns}, _source, _batch_id, _known_on, _row_hash, _file, _line)
-select {values}, rows._source, {batch}, greatest(rows._known_on, {known_from}), rows._row_hash, rows._file, rows._line
+with brought as (
+insert into raw.{table} ({columns}, _source, _batch_id, _known_on, _row_hash, _is_deleted, _file, _line)
+select
+    {values}, rows._source, {batch}, greatest(rows._known_on, {known_from}), rows._row_hash, rows._is_deleted,
+    rows._file, rows._line
 from (
     select
         findings.key,
         array_agg(findings.rule) as rules,
-        (array_agg(findings.batch_id order by earlier.known_from desc, earlier.batch_date desc))[1] as batch_id
+        (array_agg(findings.batch_id order by earlier.known_from desc, earlier.batch_date desc))[1] as batch_id,
+        bool_and({is_waived}) as is_waived
     from quarantine.rows as findings
     inner join ops.batches as earlier on findings.batch_id = earlier.batch_id
     where findings.source = {source} and findings.table_name = {table_name} and findings.closed_on is null
@@ -31,11 +36,12 @@ from (
         findings.stage = 'raw' and (
             findings.rule like '%-held' or findings.rule like '%-reference'
             or findings.rule in ('reversal-known', 'key-of-one-source')
+            or {is_waived}
         )
     )
 ) as waiting
 inner join raw.{table} as rows
-    on waiting.batch_id = rows._batch_id and not rows._is_deleted and waiting.key = {key}
+    on waiting.batch_id = rows._batch_id and (not rows._is_deleted or waiting.is_waived) and waiting.key = {key}
 where not exists (
         select 1 from raw.{table} as again where again._batch_id = {batch} and {same_again}
     )
@@ -45,7 +51,18 @@ where not exists (
             and again.key = waiting.key
     )
     and ({may_go})
+returning _is_deleted
+)
+
+select count(*) filter (where not _is_deleted), count(*) filter (where _is_deleted) from brought
 """
+
+# An operator takes the row in on this date, whatever else is known.
+IS_WAIVED = """exists (
+    select 1 from ops.gate_waivers as waivers
+    where waivers.as_of_date = {as_of_date} and waivers.withdrawn_at is null
+        and waivers.suite = findings.suite and waivers.rule = findings.rule and findings.key @> waivers.key
+)"""
 
 # What the row refers to is there now, and is not another source's row of the same key.
 PARENT_IS_THERE = """(
@@ -81,8 +98,8 @@ KEY_IS_FREE = """(
 )"""
 
 
-def bring_again(connection: psycopg.Connection, loaded: Loaded, tables: Contract) -> int:
-    """Adds to the batches the rows of earlier ones that waited for what is there now; gives how many.
+def bring_again(connection: psycopg.Connection, loaded: Loaded, tables: Contract, as_of_date: date) -> int:
+    """Adds to the batches the rows of earlier ones that waited for what is there now, or are waived; gives how many.
 
     They are judged like the rows delivered; done again, it adds nothing.
     """
@@ -91,7 +108,7 @@ def bring_again(connection: psycopg.Connection, loaded: Loaded, tables: Contract
         names = _tables_with_findings(connection, batch)
         for table in _parents_first(tables):
             if table.name in names:
-                count += _bring(connection, loaded, batch, table, tables)
+                count += _bring(connection, loaded, batch, table, tables, as_of_date)
     return count
 
 
@@ -125,7 +142,9 @@ def _parents_first(tables: Contract) -> Iterator[Table]:
     yield from (table for table in tables.values() if table.name not in seen)
 
 
-def _bring(connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: Table, tables: Contract) -> int:
+def _bring(
+    connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: Table, tables: Contract, as_of_date: date
+) -> int:
     given: dict[str, sql.Composable] = {
         "table": sql.Identifier(table.name),
         "table_name": sql.Literal(table.name),
@@ -139,7 +158,8 @@ def _bring(connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: 
         "same_again": same_key(table, "again", "rows"),
         "same_other": same_key(table, "other", "rows"),
     }
-    ways = [sql.SQL(KEY_IS_FREE).format(**given)]
+    given["is_waived"] = sql.SQL(IS_WAIVED).format(as_of_date=sql.Literal(as_of_date) + sql.SQL("::date"))
+    ways = [sql.SQL("waiting.is_waived"), sql.SQL(KEY_IS_FREE).format(**given)]
     for one, column, parent in references_in_order(tables):
         if one.name == table.name:
             is_own = parent.required or parent.name == table.name
@@ -157,13 +177,15 @@ def _bring(connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: 
                     own_beside=sql.SQL(" and beside._source = rows._source" if is_own else ""),
                 )
             )
-    count = connection.execute(sql.SQL(BRING).format(**given, may_go=sql.SQL(" or ").join(ways))).rowcount
-    if count:
+    brought = connection.execute(sql.SQL(BRING).format(**given, may_go=sql.SQL(" or ").join(ways))).fetchone()
+    assert brought is not None
+    if any(brought):
         connection.execute(
-            "update ops.batch_tables set new_count = new_count + %s where batch_id = %s and table_name = %s",
-            [count, batch.batch_id, table.name],
+            "update ops.batch_tables set new_count = new_count + %s, deleted_count = deleted_count + %s"
+            " where batch_id = %s and table_name = %s",
+            [*brought, batch.batch_id, table.name],
         )
-    return count
+    return sum(brought)
 
 
 def _rules_on(column: str) -> list[str]:

@@ -18,7 +18,10 @@ final as (
         rule,
         scope,
         sentence,
-        failing_keys
+        failing_keys,
+        owner,
+        waived_count,
+        waived_by
     from results
 )
 
