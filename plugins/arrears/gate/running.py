@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from arrears.contract.servicing import contract
 from arrears.errors import AlreadyExported
-from arrears.gate import batches, checking, holding, quarantine, suites, waiting, waivers
+from arrears.gate import batches, checking, holding, profiles, quarantine, suites, waiting, waivers
 from arrears.gate.advice import owner_of
 from arrears.gate.batches import Batch, Loaded
 from arrears.gate.checking import Found
@@ -67,6 +67,7 @@ def judge_batches(as_of_date: date) -> Verdict:
         if waiting.may_bring(connection, judged_now):
             waiting.bring_again(connection, batches.loaded(connection, judged_now, tables), tables, as_of_date)
         checks, loaded = _raw_checks(connection, judged_now, in_force, waived)
+        profiles.write(connection, loaded, tables)
         batches.analyse(connection, loaded)
 
     site = DocsSite(get_settings().data_docs)

@@ -26,7 +26,7 @@ def raw(loaded: Loaded, part: Loaded, thresholds: Thresholds, tables: Contract) 
         tables: the contract's.
     """
     engine.load()
-    from expectations.raw import deletions, deliveries
+    from expectations.raw import deletions, deliveries, drift
 
     checks = [
         Check(
@@ -48,6 +48,8 @@ def raw(loaded: Loaded, part: Loaded, thresholds: Thresholds, tables: Contract) 
                     ("_batch_id", "_row_hash", *table.primary_key),
                 )
             )
+    if not any(batch.is_first for batch in part.batches):
+        checks.append(Check(drift.suite(thresholds), drift.query(part, thresholds), "drift", drift.IDENTITY))
     (suffix,) = part.suffixes.values()
     for check in checks:
         check.suite.name += suffix
