@@ -1,6 +1,6 @@
 """Rules on measures of a day beside those of the last good days; how far they may lie is the seed drift_tolerances.
 
-They read a relation with one row per measure and what it is of: `table_name`, `column_name` (or a currency), `value`,
+They read a relation with one row per measure and what it is of: `table_name`, `column_name` (or a currency), `observed_value`,
 `row_count`, and of the good days compared with, `day_count`, `lowest`, `highest`; `allowance` is the sampling error of
 a share. A measure beyond its tolerance is a finding on the day as a whole, so an operator may waive it.
 """
@@ -58,16 +58,16 @@ def _query(measure: str, tolerances: Sequence[Tolerance], identity: Sequence[str
     )
     beyond = {
         "row_count_low": "measures.lowest >= tolerance.minimum_count"
-        " and measures.value * tolerance.tolerance < measures.lowest",
-        "row_count_high": "measures.value > measures.highest * tolerance.tolerance",
-        "null_share": "measures.value > measures.highest + tolerance.tolerance + measures.allowance",
+        " and measures.observed_value * tolerance.tolerance < measures.lowest",
+        "row_count_high": "measures.observed_value > measures.highest * tolerance.tolerance",
+        "null_share": "measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance",
     }.get(
         measure,
-        "(measures.value > measures.highest + tolerance.tolerance + measures.allowance"
-        " or measures.value < measures.lowest - tolerance.tolerance - measures.allowance)"
+        "(measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance"
+        " or measures.observed_value < measures.lowest - tolerance.tolerance - measures.allowance)"
         if measure in SHARES
-        else "(measures.value > measures.highest * tolerance.tolerance"
-        " or measures.value * tolerance.tolerance < measures.lowest)",
+        else "(measures.observed_value > measures.highest * tolerance.tolerance"
+        " or measures.observed_value * tolerance.tolerance < measures.lowest)",
     )
     enough = "true" if measure == "row_count_low" else "measures.row_count >= tolerance.minimum_count"
     return f"""
@@ -77,7 +77,7 @@ def _query(measure: str, tolerances: Sequence[Tolerance], identity: Sequence[str
         )
         select {", ".join(f"measures.{name}" for name in identity)},
             concat_ws(' ', measures.table_name, nullif(measures.column_name, '')) || ': {measure.replace("_", " ")} is '
-            || trim_scale(round(measures.value, 4)) || ', on the last ' || measures.day_count || ' good days '
+            || trim_scale(round(measures.observed_value, 4)) || ', on the last ' || measures.day_count || ' good days '
             || trim_scale(round(measures.lowest, 4))
             || case when measures.highest > measures.lowest
                 then ' to ' || trim_scale(round(measures.highest, 4)) else '' end as detail

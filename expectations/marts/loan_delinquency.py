@@ -5,6 +5,7 @@ from datetime import date
 import great_expectations as gx
 import great_expectations.expectations as gxe
 
+from arrears.gate.thresholds import thresholds
 from expectations import rules
 
 KEY = ("loan_id",)
@@ -106,7 +107,45 @@ def suite(working: str, as_of_date: date) -> gx.ExpectationSuite:
                     "days delinquent are {value} days past due",
                 ),
             ),
+            _little_is_held(working, as_of_date),
         ],
+    )
+
+
+def _little_is_held(working: str, as_of_date: date) -> rules.ExpectNoRows:
+    """By currency, because a rate is no part of the question; a loan of unknown balance counts with its principal."""
+    threshold = thresholds(as_of_date).of("exposure_held", "loans")
+    return rules.no_rows(
+        f"""
+        with rows as (select * from {{batch}}),
+        loans as (
+            select
+                rows.currency,
+                rows.held_back_reason is not null as is_held,
+                coalesce(rows.outstanding_principal_amount, loans.principal_amount, 0) as principal_amount
+            from rows
+            left join {working}.stg_servicing__loans as loans on rows.loan_id = loans.loan_id
+        ),
+        held as (
+            select
+                currency,
+                count(*) filter (where is_held) as loan_count,
+                coalesce(sum(principal_amount) filter (where is_held), 0) as held_amount,
+                sum(principal_amount) as whole_amount
+            from loans
+            group by currency
+        )
+        select currency,
+            loan_count || ' loans with ' || trim_scale(held_amount) || ' of ' || trim_scale(whole_amount) || ' '
+            || currency || ' are held back' as detail
+        from held
+        where loan_count >= {threshold.minimum_count} and held_amount > {threshold.share} * whole_amount
+        """,
+        rules.table(
+            "exposure-held",
+            f"Loans held back are at most {threshold.share.normalize():f} of the principal of a currency.",
+            is_waivable=True,
+        ),
     )
 
 

@@ -344,9 +344,12 @@ def _is_exported(connection: psycopg.Connection, as_of_date: date) -> bool:
 
 
 def _need_same(connection: psycopg.Connection, verdict: Verdict, *, is_same_held: bool) -> None:
-    """Refuses another outcome than the one that an exported date's manifest tells."""
-    was = {_told_in_manifest(result) for result in _results(connection, verdict.stage, verdict.as_of_date)}
-    now = {_told_in_manifest(result) for result in verdict.results}
+    """Refuses another outcome than the one that an exported date's manifest tells: it names the rules that failed.
+
+    A rule that is new since and holds makes no difference.
+    """
+    was = _told_in_manifest(_results(connection, verdict.stage, verdict.as_of_date))
+    now = _told_in_manifest(verdict.results)
     if was == now and is_same_held:
         return
     first = " ".join(min(was ^ now)[:2]) if was != now else "the rows that are held"
@@ -357,8 +360,12 @@ def _need_same(connection: psycopg.Connection, verdict: Verdict, *, is_same_held
     )
 
 
-def _told_in_manifest(result: Result) -> tuple[str, str, str, bool, int, int]:
-    return result.suite, result.rule, result.severity, result.is_passed, result.failed_count, result.waived_count
+def _told_in_manifest(results: Sequence[Result]) -> set[tuple[str, str, str, int, int]]:
+    return {
+        (result.suite, result.rule, result.severity, result.failed_count, result.waived_count)
+        for result in results
+        if not result.is_passed
+    }
 
 
 def _mark(suffix: str) -> str:

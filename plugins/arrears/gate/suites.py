@@ -12,8 +12,8 @@ from arrears.gate.checking import Check
 from arrears.gate.thresholds import Thresholds
 
 WORKING = "working"
-MARTS = ("loan_delinquency", "portfolio_at_risk", "loan_risk_score")
-QUEUES = ("agency_assignment", "collection_queue")
+MARTS = ("loan_delinquency", "portfolio_at_risk", "loan_risk_score", "drift")
+QUEUES = ("agency_assignment", "collection_queue", "drift")
 
 
 def raw(loaded: Loaded, part: Loaded, thresholds: Thresholds, tables: Contract) -> list[Check]:
@@ -75,12 +75,16 @@ def _rows(table: Table, part: Loaded, which: str) -> str:
 
 
 def built(names: Sequence[str], stage: str, as_of_date: date) -> list[Check]:
-    """The suites on what dbt built for a date, whole tables: a row of another date is a finding."""
+    """The suites on what dbt built for a date, whole tables: a row of another date is a finding.
+
+    A module is named for its table, or names it (`TABLE`).
+    """
     engine.load()
     checks = []
     for name in names:
         module = importlib.import_module(f"expectations.{stage}.{name}")
+        table = getattr(module, "TABLE", name)
         checks.append(
-            Check(module.suite(WORKING, as_of_date), f"select * from {WORKING}.{name}", name, tuple(module.KEY))
+            Check(module.suite(WORKING, as_of_date), f"select * from {WORKING}.{table}", table, tuple(module.KEY))
         )
     return checks
