@@ -141,7 +141,8 @@ mixes as (
 
 select
     batch_id as _batch_id, 'row_count_low' as measure, table_name, '' as column_name,
-    value as observed_value, cast(value as bigint) as row_count, weekday_count as day_count, weekday_lowest as lowest, weekday_lowest as highest,
+    value as observed_value, cast(value as bigint) as row_count,
+    weekday_count as day_count, weekday_lowest as lowest, weekday_lowest as highest,
     0.0 as allowance
 from row_counts
 where not is_holiday
