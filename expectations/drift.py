@@ -1,8 +1,9 @@
 """Rules on measures of a day beside those of the last good days; how far they may lie is the seed drift_tolerances.
 
 They read a relation with one row per measure and what it is of: `table_name`, `column_name` (or a currency),
-`observed_value`, `row_count`, and of the good days compared with, `day_count`, `lowest`, `highest`; `allowance` is the sampling error of
-a share. A measure beyond its tolerance is a finding on the day as a whole, so an operator may waive it.
+`observed_value`, `row_count`, and of the good days compared with, `day_count`, `lowest`, `highest`; `allowance` is the
+sampling error of a share. A measure beyond its tolerance is a finding on the day as a whole, so an operator may waive
+it.
 """
 
 from collections.abc import Sequence
