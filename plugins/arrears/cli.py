@@ -308,6 +308,14 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
     console.print(f"Export: {found.export or 'none'}")
 
 
+@app.command("manifest-key")
+def manifest_key() -> None:
+    """Print the public key that checks manifest.json.sig, as PEM; it is for the recipients."""
+    from arrears.export.signing import public_key
+
+    print(public_key(), end="")
+
+
 @app.command()
 def explain(
     loan_id: Annotated[str, typer.Argument(metavar="LOAN_ID")], as_of: MaybeAsOf = None, as_json: AsJson = False

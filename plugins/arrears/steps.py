@@ -247,11 +247,15 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
                 f"ARREARS_EXPORTS to another folder; nothing was replaced."
             )
         if done is not None:
-            differing = export.differences(staged, folder)
+            # A manifest may differ in its code version, but not from what it was when it was exported.
+            edited = export.changed_since(folder, done[1])
+            differing = sorted({*export.differences(staged, folder), *edited})
             if not differing:
                 export.discard(staged)
                 connection.execute("delete from ops.exports where as_of_date = %s and state = 'intended'", [day.as_of])
-                return {"published": 0, "files": len(staged.files), "is_unchanged": True}
+                is_signed_anew = export.renew_signature(settings, day.as_of, done[1])
+                counts = {"published": 0, "files": len(staged.files), "is_unchanged": True}
+                return counts | ({"signed_anew": 1} if is_signed_anew else {})
             # A replacement that was begun with a reason and killed may go on without one, if it is the same.
             is_begun = intended is not None and intended[1] == staged.manifest_sha256
             if day.replace is None and not is_begun:
@@ -296,14 +300,14 @@ def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
 
 def _finish_interrupted_exports() -> None:
     """Where a run was killed between the rename and its record, the visible export is done: say so now."""
-    from arrears.export import manifest
+    from arrears import export
 
     with connect() as connection:
         rows = connection.execute(
             "select as_of_date, revision, manifest_sha256 from ops.exports where state = 'intended' order by 1"
         ).fetchall()
         for as_of, revision, manifest_sha256 in rows:
-            if manifest.sha256_of(get_settings().exports / as_of.isoformat()) == manifest_sha256:
+            if not export.changed_since(get_settings().exports / as_of.isoformat(), manifest_sha256):
                 _say_exported(connection, as_of, revision)
 
 

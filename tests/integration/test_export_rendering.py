@@ -11,89 +11,27 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pyarrow.parquet as pq
 import pytest
-from psycopg import sql
 
 from arrears import export
 from arrears.errors import ExportError
 from arrears.settings import get_settings
 from tests.conftest import Workplace
+from tests.exported import a_line, empty_queue
 
 DAY = date(2026, 3, 31)
-
-TABLES = """
-drop table if exists working.collection_queue cascade;
-drop table if exists working.queue_contact_details cascade;
-drop table if exists working.int_assignment__recipients cascade;
-create table working.int_assignment__recipients (agency_id text primary key, kind text);
-create table working.collection_queue (
-    as_of_date date, work_on date, recipient_id text, rank integer, loan_id text, borrower_id text,
-    party_borrower_id text, party_role text, action text, channel text, reason text, days_past_due integer,
-    arrears_amount numeric(20, 4), currency text, expected_net_amount numeric(20, 4),
-    contact_from_at timestamptz, contact_until_at timestamptz, deadline_on date,
-    primary key (as_of_date, recipient_id, loan_id, party_borrower_id)
-);
-create table working.queue_contact_details (
-    as_of_date date, recipient_id text, loan_id text, party_borrower_id text, name text, born_on date, language text,
-    phone text, email text, street text, postcode text, city text, country text,
-    primary key (as_of_date, recipient_id, loan_id, party_borrower_id)
-);
-"""
 
 
 @pytest.fixture
 def connection(workplace: Workplace) -> Iterator[psycopg.Connection]:
     """The pipeline's connection to a warehouse with an agency, a law firm, an internal team and an empty queue."""
     with workplace.connect(DAY) as opened:
-        opened.execute(TABLES)
-        opened.execute("insert into ops.portfolio values ('reporting_currency', 'EUR')")
-        opened.execute(
-            "insert into working.int_assignment__recipients values"
-            " ('team', 'internal'), ('aster', 'agency'), ('cedar', 'law_firm')"
-        )
+        empty_queue(opened)
         yield opened
         opened.rollback()
-
-
-def a_line(connection: psycopg.Connection, recipient_id: str = "team", loan_id: str = "L1", **more: Any) -> None:
-    """A line of a queue with its contact details."""
-    line = {
-        "as_of_date": DAY,
-        "work_on": date(2026, 4, 1),
-        "recipient_id": recipient_id,
-        "rank": 1,
-        "loan_id": loan_id,
-        "borrower_id": "B1",
-        "party_borrower_id": "B1",
-        "party_role": "borrower",
-        "action": "call",
-        "channel": "call",
-        "reason": "31 days past due",
-        "days_past_due": 31,
-        "arrears_amount": Decimal("1234.5"),
-        "currency": "EUR",
-        "expected_net_amount": Decimal("-3.2"),
-        "contact_from_at": "2026-04-01T08:00:00+02:00",
-        "contact_until_at": "2026-04-01T18:00:00+02:00",
-        "deadline_on": None,
-    }
-    details = {"name": "Anna Nováková", "phone": "123", "email": "a@mail.example", "city": "Brno", "country": "CZ"}
-    key = {name: line[name] for name in ("as_of_date", "recipient_id", "loan_id", "party_borrower_id")}
-    insert(connection, "collection_queue", {name: more.get(name, value) for name, value in line.items()})
-    insert(connection, "queue_contact_details", key | {name: more.get(name, value) for name, value in details.items()})
-
-
-def insert(connection: psycopg.Connection, table: str, row: dict[str, Any]) -> None:
-    query = sql.SQL("insert into working.{} ({}) values ({})").format(
-        sql.Identifier(table),
-        sql.SQL(", ").join(map(sql.Identifier, row)),
-        sql.SQL(", ").join(sql.Placeholder() * len(row)),
-    )
-    connection.execute(query, list(row.values()))
 
 
 def staged(connection: psycopg.Connection) -> export.StagedExport:
