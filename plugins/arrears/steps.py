@@ -96,14 +96,15 @@ def run(
 
 
 def _run_aside(day: Day, name: str) -> Any:
-    """Runs what comes before the first step: it takes nothing of the warehouse, which another date may be using."""
+    """Runs what comes before the first step or after the last: it takes nothing of the warehouse, which another date
+    may be using."""
     step_run_id = _begin(day, name, is_alone=False)
     try:
         result = FUNCTIONS[name](day, step_run_id)
     except BaseException as error:
         _end_in_error(step_run_id, error)
         raise
-    _end(step_run_id, {name.removeprefix("list_"): len(result)})
+    _end(step_run_id, result if isinstance(result, Mapping) else {name.removeprefix("list_"): len(result)})
     return result
 
 
@@ -298,6 +299,26 @@ def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
     return {"exported": 1, "revision": revision, "folder": str(settings.exports / day.as_of.isoformat())}
 
 
+def deliver(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Brings the visible export to its recipients, as delivery.yml says; nothing where there is none."""
+    from arrears import delivery
+
+    if not delivery.configured():
+        return {"sent": 0, "is_configured": False}
+    with delivery.alone(day.as_of) as session:
+        # Nobody else is at work on it: a delivery that seems to run was killed.
+        session.execute(
+            "update ops.step_runs set state = 'failed', finished_at = clock_timestamp(), error_kind = 'Killed',"
+            " message = 'The process ended before the step did.' where state = 'running' and step = 'deliver'"
+            " and as_of_date = %s and step_run_id < %s",
+            [day.as_of, step_run_id],
+        )
+        done = delivery.deliver(day.as_of, day.run_id)
+    if done["sent"] or done["found_there"]:
+        _keep_ledger_head()
+    return done
+
+
 def _finish_interrupted_exports() -> None:
     """Where a run was killed between the rename and its record, the visible export is done: say so now."""
     from arrears import export
@@ -353,6 +374,7 @@ FUNCTIONS: Mapping[str, Callable[[Day, int], Any]] = {
     "gate_queues": gate_queues,
     "publish": publish,
     "export_queues": export_queues,
+    "deliver": deliver,
 }
 
 
