@@ -1,9 +1,9 @@
-"""One run per business date D: extract, gate, build, decide, gate, export.
+"""One run per business date D: extract, gate, build, decide, gate, export, deliver.
 
 The work is in `arrears.steps`: a task and `arrears step NAME --as-of D` call the same function. D is the start of the
 run's data interval in the business time zone; a run made by hand gets the day before its logical date, so give it
 noon of D+1 (`arrears run --as-of D` does that). A source whose delivery is due and not there is waited for before
-anything takes the warehouse, as long as its source.yml says.
+anything takes the warehouse, as long as its source.yml says. Delivering holds it no longer.
 """
 
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from airflow.sdk import Asset, CronDataIntervalTimetable, Param, chain, dag, tas
 from arrears.orchestration import (
     BUSINESS_TIME_ZONE,
     DEFAULT_ARGS,
+    DELIVER_ARGS,
     DELIVERIES_POOL,
     FLAGS,
     MAX_ACTIVE_RUNS,
@@ -70,6 +71,7 @@ def collections_daily() -> None:
         extract.expand(source=sources),
         *[one(name) for name in MIDDLE],
         one(LAST, outlets=[QUEUES]),
+        one("deliver", **DELIVER_ARGS),
     )
 
 

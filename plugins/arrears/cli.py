@@ -301,6 +301,8 @@ def status(as_of: MaybeAsOf = None, as_json: AsJson = False) -> None:
         )
     for reason in found.held_back_reasons:
         console.print(f"quarantined: {reason}", markup=False, soft_wrap=True)
+    for sentence in (*found.export_faults, *found.delivered):
+        console.print(sentence, markup=False, soft_wrap=True)
     if found.slowest_models:
         console.print(
             "Slowest models: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.slowest_models)
@@ -327,6 +329,57 @@ def _print_failure(failure: Any) -> None:
         line(f"    next: {failure.next_step}; asks: {failure.owner or 'nobody named'}")
         if failure.waive_with and failure.is_blocking:
             line(f"    if it is right as it is: `{failure.waive_with}`")
+
+
+@app.command()
+def deliver(
+    as_of: MaybeAsOf = None,
+    check: Annotated[bool, typer.Option("--check", help="Try the targets; send nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Deliver a date's export as delivery.yml says: what has a receipt is not sent again."""
+    from arrears import delivery, steps, warehouse
+
+    if check:
+        _check_targets(delivery.check(), as_json)
+        return
+    if as_of is None:
+        raise UsageError("Say which date: --as-of DATE (or --check to try the targets).")
+    warehouse.ready()
+    result = steps.run("deliver", as_of.date(), run_id=f"deliver-{as_of.date()}-{os.getpid()}")
+    if as_json:
+        _print_json(result)
+    elif not result.get("is_configured", True):
+        console.print(f"No delivery is configured: {get_settings().deliveries_file} would say where.", soft_wrap=True)
+    else:
+        with warehouse.connect() as connection:
+            for sentence in delivery.standing(connection, as_of.date()):
+                console.print(sentence, markup=False, soft_wrap=True)
+        console.print(f"deliver {as_of.date()}: " + ", ".join(f"{key}={value}" for key, value in result.items()))
+
+
+def _check_targets(checked: Any, as_json: bool) -> None:
+    """Prints how each target was found; the first that was not ends the command with its error."""
+    if as_json:
+        _print_json(
+            [{"delivery": one.delivery, "target": one.target, "error": str(one.error or "") or None} for one in checked]
+        )
+    else:
+        for one in checked:
+            console.print(f"{one.delivery}: {one.target} {'failed' if one.error else 'is there'}", soft_wrap=True)
+        if not checked:
+            console.print(f"No delivery is configured: {get_settings().deliveries_file} would say where.")
+    for one in checked:
+        if one.error is not None:
+            raise one.error
+
+
+@app.command("manifest-key")
+def manifest_key() -> None:
+    """Print the public key that checks manifest.json.sig, as PEM; it is for the recipients."""
+    from arrears.export.signing import public_key
+
+    print(public_key(), end="")
 
 
 @app.command()

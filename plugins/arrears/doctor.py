@@ -6,7 +6,7 @@ from typing import Literal
 
 import psycopg
 
-from arrears import warehouse
+from arrears import delivery, warehouse
 from arrears.contract.servicing import contract
 from arrears.errors import ArrearsError
 from arrears.extraction import sources
@@ -72,7 +72,7 @@ def examine() -> list[Check]:
             checks.append(Check(setting, "ok" if value else "off", value or "kept at the first run"))
         checks += _sources()
         checks += _tables(connection)
-    return checks
+    return checks + _deliveries()
 
 
 def _sources() -> list[Check]:
@@ -86,6 +86,41 @@ def _sources() -> list[Check]:
         except ArrearsError as error:
             checks.append(Check(f"source {file.parent.name}", "wrong", str(error)))
     return checks or [Check("sources", "wrong", f"no source under {get_settings().sources_folder}")]
+
+
+def _signature() -> Check:
+    from arrears.export import signing
+
+    if not get_settings().manifest_key:
+        return Check("manifest signature", "off", f"{signing.SETTING} is not set: manifests are not signed")
+    try:
+        signing.public_key()
+    except ArrearsError as error:
+        return Check("manifest signature", "wrong", str(error))
+    return Check("manifest signature", "ok", "`arrears manifest-key` prints the key for the recipients")
+
+
+def _deliveries() -> list[Check]:
+    """Whether exports are delivered, and whether what each target is opened with is there; no target is asked."""
+    file = get_settings().deliveries_file
+    try:
+        deliveries = delivery.configured()
+    except ArrearsError as error:
+        return [Check("deliver", "wrong", str(error))]
+    checks = [_signature()]
+    if not deliveries:
+        return [*checks, Check("deliver", "off", f"{file} is not there: exports stay in their folder")]
+    for name, one in deliveries.items():
+        try:
+            from arrears.delivery.targets import need_credential
+
+            need_credential(name, one)
+            checks.append(Check(f"deliver {name}", "ok", f"{one.target}; `arrears deliver --check` asks it"))
+        except ImportError as error:
+            checks.append(Check(f"deliver {name}", "wrong", f"{error.name} is not installed: `make setup` installs it"))
+        except ArrearsError as error:
+            checks.append(Check(f"deliver {name}", "wrong", str(error)))
+    return checks
 
 
 def _database(source: sources.Source) -> Check:

@@ -65,6 +65,20 @@ class ExportError(ArrearsError):
     """The export folder cannot be written."""
 
 
+class ExportChanged(ExportError):
+    """What is visible of a date is not what was exported: somebody edited it."""
+
+    exit_code = 6
+
+
+class DeliveryError(ArrearsError):
+    """A target refuses what is delivered to it: its host key, our credential, a file that is there already."""
+
+
+class TargetUnreachable(DeliveryError):
+    """A target does not answer, or broke off."""
+
+
 class LedgerError(ArrearsError):
     """The audit ledger was tampered with, or has no proof for what is asked."""
 
@@ -74,9 +88,11 @@ class BackupError(ArrearsError):
 
 
 # Faults of the data or of the caller: trying again changes nothing.
-NOT_WORTH_RETRYING = (UsageError, GateBlocked, SourceError, AlreadyExported)
+NOT_WORTH_RETRYING = (UsageError, GateBlocked, SourceError, AlreadyExported, ExportChanged, DeliveryError)
+# The faults of others that may pass by themselves.
+UNREACHABLE = (SourceUnreachable, TargetUnreachable)
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Whether trying the same again may end otherwise: faults of the machine, and a lender's database that is down."""
-    return isinstance(error, SourceUnreachable) or not isinstance(error, NOT_WORTH_RETRYING)
+    """Whether trying the same again may end otherwise: faults of the machine, and somebody's server that is down."""
+    return isinstance(error, UNREACHABLE) or not isinstance(error, NOT_WORTH_RETRYING)

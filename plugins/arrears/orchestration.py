@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from arrears.errors import NOT_WORTH_RETRYING, SourceUnreachable, UsageError, WarehouseBusy
+from arrears.errors import NOT_WORTH_RETRYING, UNREACHABLE, UsageError, WarehouseBusy
 from arrears.settings import get_settings
 
 BUSINESS_TIME_ZONE = get_settings().business_time_zone
@@ -19,7 +19,7 @@ DAG_ID = "collections_daily"
 # One slot: whatever the executor could do at once, the steps of a warehouse come one after another.
 POOL = "warehouse"
 POOL_SLOTS = 1
-# Looking for deliveries takes nothing of the warehouse.
+# Looking for deliveries, and bringing exports to their recipients, takes nothing of the warehouse.
 DELIVERIES_POOL = "deliveries"
 DELIVERIES_POOL_SLOTS = 16
 
@@ -36,6 +36,14 @@ DEFAULT_ARGS: dict[str, Any] = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=15),
     "execution_timeout": timedelta(hours=2),
+}
+
+# A recipient's server may be away for a night: tried again after 5, 10, 20, 40 minutes and then every hour.
+DELIVER_ARGS: Mapping[str, Any] = {
+    "pool": DELIVERIES_POOL,
+    "retries": 10,
+    "retry_delay": timedelta(minutes=5),
+    "max_retry_delay": timedelta(hours=1),
 }
 
 # The steps of a day in their order; each is a task of the DAG and a function of arrears.steps.
@@ -64,6 +72,7 @@ TIME_LIMITS: Mapping[str, timedelta] = {
     "gate_queues": timedelta(hours=1),
     "publish": timedelta(hours=1),
     "export_queues": timedelta(hours=1),
+    "deliver": timedelta(hours=3),
 }
 
 # The parameters of a run that are text, and what they mean; each is null when it is not given.
@@ -141,7 +150,7 @@ def run_step(name: str, context: Mapping[str, Any], *, source: str | None = None
             replace=params.get("replace"),
             is_late=bool(params.get("late")),
         )
-    except SourceUnreachable:  # the one fault of a source that may pass by itself
+    except UNREACHABLE:  # the one fault of others that may pass by itself
         _give_back_after_last_try(context)
         raise
     except NOT_WORTH_RETRYING as fault:

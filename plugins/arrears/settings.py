@@ -41,6 +41,13 @@ class Settings(BaseSettings):
         default=None,
         description="ed25519 key that signs the ledger's heads: base64, PEM or airflow:CONNECTION; empty: unsigned.",
     )
+    manifest_key: SecretStr | None = Field(
+        default=None,
+        description="ed25519 key that signs manifests: base64, PEM or airflow:CONNECTION; empty: unsigned.",
+    )
+    delivery_file: Path | None = Field(
+        default=None, description="YAML that says where exports are delivered; empty: delivery.yml under the home."
+    )
     ledger_heads: Path | None = Field(
         default=None, description="File of the ledger's heads, best on another machine's disk; empty: under the home."
     )
@@ -59,7 +66,12 @@ class Settings(BaseSettings):
             raise ValueError(f"{value} is not an ISO 4217 code; give one like EUR")
         return value or None
 
-    @field_validator("home", "sources_folder", "exports_folder", "ledger_heads")
+    @field_validator("delivery_file", mode="before")
+    @classmethod
+    def _may_be_empty(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("home", "sources_folder", "exports_folder", "ledger_heads", "delivery_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -73,6 +85,11 @@ class Settings(BaseSettings):
     def ledger_heads_file(self) -> Path:
         """Where tree heads of the audit ledger are kept, one a line."""
         return self.ledger_heads or self.home / "ledger" / "heads.jsonl"
+
+    @property
+    def deliveries_file(self) -> Path:
+        """What says where exports are delivered; nothing is delivered where it is not there."""
+        return self.delivery_file or self.home / "delivery.yml"
 
     @property
     def data_docs(self) -> Path:

@@ -96,14 +96,15 @@ def run(
 
 
 def _run_aside(day: Day, name: str) -> Any:
-    """Runs what comes before the first step: it takes nothing of the warehouse, which another date may be using."""
+    """Runs what comes before the first step or after the last: it takes nothing of the warehouse, which another date
+    may be using."""
     step_run_id = _begin(day, name, is_alone=False)
     try:
         result = FUNCTIONS[name](day, step_run_id)
     except BaseException as error:
         _end_in_error(step_run_id, error)
         raise
-    _end(step_run_id, {name.removeprefix("list_"): len(result)})
+    _end(step_run_id, result if isinstance(result, Mapping) else {name.removeprefix("list_"): len(result)})
     return result
 
 
@@ -247,11 +248,15 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
                 f"ARREARS_EXPORTS to another folder; nothing was replaced."
             )
         if done is not None:
-            differing = export.differences(staged, folder)
+            # A manifest may differ in its code version, but not from what it was when it was exported.
+            edited = export.changed_since(folder, done[1])
+            differing = sorted({*export.differences(staged, folder), *edited})
             if not differing:
                 export.discard(staged)
                 connection.execute("delete from ops.exports where as_of_date = %s and state = 'intended'", [day.as_of])
-                return {"published": 0, "files": len(staged.files), "is_unchanged": True}
+                is_signed_anew = export.renew_signature(settings, day.as_of, done[1])
+                counts = {"published": 0, "files": len(staged.files), "is_unchanged": True}
+                return counts | ({"signed_anew": 1} if is_signed_anew else {})
             # A replacement that was begun with a reason and killed may go on without one, if it is the same.
             is_begun = intended is not None and intended[1] == staged.manifest_sha256
             if day.replace is None and not is_begun:
@@ -294,16 +299,36 @@ def export_queues(day: Day, step_run_id: int) -> dict[str, Any]:
     return {"exported": 1, "revision": revision, "folder": str(settings.exports / day.as_of.isoformat())}
 
 
+def deliver(day: Day, step_run_id: int) -> dict[str, Any]:
+    """Brings the visible export to its recipients, as delivery.yml says; nothing where there is none."""
+    from arrears import delivery
+
+    if not delivery.configured():
+        return {"sent": 0, "is_configured": False}
+    with delivery.alone(day.as_of) as session:
+        # Nobody else is at work on it: a delivery that seems to run was killed.
+        session.execute(
+            "update ops.step_runs set state = 'failed', finished_at = clock_timestamp(), error_kind = 'Killed',"
+            " message = 'The process ended before the step did.' where state = 'running' and step = 'deliver'"
+            " and as_of_date = %s and step_run_id < %s",
+            [day.as_of, step_run_id],
+        )
+        done = delivery.deliver(day.as_of, day.run_id)
+    if done["sent"] or done["found_there"]:
+        _keep_ledger_head()
+    return done
+
+
 def _finish_interrupted_exports() -> None:
     """Where a run was killed between the rename and its record, the visible export is done: say so now."""
-    from arrears.export import manifest
+    from arrears import export
 
     with connect() as connection:
         rows = connection.execute(
             "select as_of_date, revision, manifest_sha256 from ops.exports where state = 'intended' order by 1"
         ).fetchall()
         for as_of, revision, manifest_sha256 in rows:
-            if manifest.sha256_of(get_settings().exports / as_of.isoformat()) == manifest_sha256:
+            if not export.changed_since(get_settings().exports / as_of.isoformat(), manifest_sha256):
                 _say_exported(connection, as_of, revision)
 
 
@@ -349,6 +374,7 @@ FUNCTIONS: Mapping[str, Callable[[Day, int], Any]] = {
     "gate_queues": gate_queues,
     "publish": publish,
     "export_queues": export_queues,
+    "deliver": deliver,
 }
 
 

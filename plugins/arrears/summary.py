@@ -1,7 +1,7 @@
 """What a person asks of a day: what was found, how far it is, what failed."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -72,6 +72,8 @@ class Status:
     held_back_reasons: list[str]
     export: str | None
     slowest_models: list[tuple[str, float]]
+    export_faults: list[str] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ def status(as_of: date | None = None) -> Status:
             for step in STEPS
             for state in ([s for s in there if s.step == step] or [StepState(step, None, "waiting")])
         ]
+        from arrears import delivery
+
+        delivered = delivery.standing(connection, as_of)
+        if delivered:
+            steps += [s for s in there if s.step == "deliver"] or [StepState("deliver", None, "waiting")]
         failures = _failures(connection, as_of)
         exported = connection.execute(
             "select state from ops.exports where as_of_date = %s order by revision desc limit 1", [as_of]
@@ -135,6 +142,8 @@ def status(as_of: date | None = None) -> Status:
             _held_back_reasons(connection, as_of),
             str(exported[0]) if exported else None,
             [(str(name), float(seconds)) for name, seconds in models],
+            _export_faults(connection, as_of),
+            delivered,
         )
 
 
@@ -171,6 +180,23 @@ def _failures(connection: psycopg.Connection, as_of: date) -> list[Failure]:
             )
         )
     return found
+
+
+def _export_faults(connection: psycopg.Connection, as_of: date) -> list[str]:
+    """Whether the visible export is what was exported."""
+    from arrears import export
+
+    row = connection.execute(
+        "select manifest_sha256 from ops.exports where as_of_date = %s and state = 'done'", [as_of]
+    ).fetchone()
+    folder = get_settings().exports / as_of.isoformat()
+    changed = export.changed_since(folder, str(row[0])) if row else []
+    if not changed:
+        return []
+    return [
+        f"The export in {folder} is not what was exported ({', '.join(changed)}): put it back from a backup, or export"
+        f" the date again with --replace REASON."
+    ]
 
 
 def nothing_yet() -> Status:

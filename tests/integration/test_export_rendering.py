@@ -5,95 +5,38 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pyarrow.parquet as pq
 import pytest
-from psycopg import sql
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from arrears import export
 from arrears.errors import ExportError
+from arrears.export.rendering import Column, write_csv, write_parquet
 from arrears.settings import get_settings
 from tests.conftest import Workplace
+from tests.exported import a_line, empty_queue
 
 DAY = date(2026, 3, 31)
-
-TABLES = """
-drop table if exists working.collection_queue cascade;
-drop table if exists working.queue_contact_details cascade;
-drop table if exists working.int_assignment__recipients cascade;
-create table working.int_assignment__recipients (agency_id text primary key, kind text);
-create table working.collection_queue (
-    as_of_date date, work_on date, recipient_id text, rank integer, loan_id text, borrower_id text,
-    party_borrower_id text, party_role text, action text, channel text, reason text, days_past_due integer,
-    arrears_amount numeric(20, 4), currency text, expected_net_amount numeric(20, 4),
-    contact_from_at timestamptz, contact_until_at timestamptz, deadline_on date,
-    primary key (as_of_date, recipient_id, loan_id, party_borrower_id)
-);
-create table working.queue_contact_details (
-    as_of_date date, recipient_id text, loan_id text, party_borrower_id text, name text, born_on date, language text,
-    phone text, email text, street text, postcode text, city text, country text,
-    primary key (as_of_date, recipient_id, loan_id, party_borrower_id)
-);
-"""
 
 
 @pytest.fixture
 def connection(workplace: Workplace) -> Iterator[psycopg.Connection]:
     """The pipeline's connection to a warehouse with an agency, a law firm, an internal team and an empty queue."""
     with workplace.connect(DAY) as opened:
-        opened.execute(TABLES)
-        opened.execute("insert into ops.portfolio values ('reporting_currency', 'EUR')")
-        opened.execute(
-            "insert into working.int_assignment__recipients values"
-            " ('team', 'internal'), ('aster', 'agency'), ('cedar', 'law_firm')"
-        )
+        empty_queue(opened)
         yield opened
         opened.rollback()
-
-
-def a_line(connection: psycopg.Connection, recipient_id: str = "team", loan_id: str = "L1", **more: Any) -> None:
-    """A line of a queue with its contact details."""
-    line = {
-        "as_of_date": DAY,
-        "work_on": date(2026, 4, 1),
-        "recipient_id": recipient_id,
-        "rank": 1,
-        "loan_id": loan_id,
-        "borrower_id": "B1",
-        "party_borrower_id": "B1",
-        "party_role": "borrower",
-        "action": "call",
-        "channel": "call",
-        "reason": "31 days past due",
-        "days_past_due": 31,
-        "arrears_amount": Decimal("1234.5"),
-        "currency": "EUR",
-        "expected_net_amount": Decimal("-3.2"),
-        "contact_from_at": "2026-04-01T08:00:00+02:00",
-        "contact_until_at": "2026-04-01T18:00:00+02:00",
-        "deadline_on": None,
-    }
-    details = {"name": "Anna Nováková", "phone": "123", "email": "a@mail.example", "city": "Brno", "country": "CZ"}
-    key = {name: line[name] for name in ("as_of_date", "recipient_id", "loan_id", "party_borrower_id")}
-    insert(connection, "collection_queue", {name: more.get(name, value) for name, value in line.items()})
-    insert(connection, "queue_contact_details", key | {name: more.get(name, value) for name, value in details.items()})
-
-
-def insert(connection: psycopg.Connection, table: str, row: dict[str, Any]) -> None:
-    query = sql.SQL("insert into working.{} ({}) values ({})").format(
-        sql.Identifier(table),
-        sql.SQL(", ").join(map(sql.Identifier, row)),
-        sql.SQL(", ").join(sql.Placeholder() * len(row)),
-    )
-    connection.execute(query, list(row.values()))
 
 
 def staged(connection: psycopg.Connection) -> export.StagedExport:
@@ -147,6 +90,12 @@ CELLS = {
     "Nováková-Malá": "Nováková-Malá",
     'Haus, "Hof" & Co': 'Haus, "Hof" & Co',
     "two\nlines": "two\nlines",
+    "\u3000=1+1": "'\u3000=1+1",
+    "\u200b=1+1": "'\u200b=1+1",
+    '"=1+1': "'\"=1+1",
+    "Hof\n=1+1": "Hof\n'=1+1",
+    "Hof;=1+1": "Hof;'=1+1",
+    "Hof; 2": "Hof; 2",
 }
 
 
@@ -158,6 +107,57 @@ def test_no_cell_starts_a_formula(connection: psycopg.Connection) -> None:
     with (made.folder / "team/queue.csv").open(encoding="utf-8", newline="") as file:
         assert [line["name"] for line in csv.DictReader(file)] == list(CELLS.values())
     assert pq.read_table(made.folder / "team/queue.parquet")["name"].to_pylist() == list(CELLS)
+
+
+SIGNS = "=+-@＝＋－＠"
+TEXTS = st.text(
+    st.one_of(
+        st.sampled_from(
+            [*SIGNS, *" \t\r\n\v\f,;|\"'`", "\u00a0", "\u200b", "\u3000", "\ufeff", "\u2028", "1", "A", "č"]
+        ),
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(
+    names=st.lists(TEXTS, min_size=20, max_size=60),
+    arrears=st.decimals(min_value=-(10**12), max_value=10**12, places=4),
+    day=st.dates(),
+)
+def test_whatever_a_text_is_no_cell_starts_a_formula_and_figures_stay_figures(
+    connection: psycopg.Connection, tmp_path: Path, names: list[str], arrears: Decimal, day: date
+) -> None:
+    connection.execute("delete from working.collection_queue")
+    connection.execute("delete from working.queue_contact_details")
+    for number, name in enumerate(names):
+        a_line(connection, loan_id=f"L{number}", rank=number, name=name, arrears_amount=arrears, deadline_on=day)
+    columns = [
+        Column("name", "queue_contact_details", "text"),
+        Column("arrears_amount", "collection_queue", "numeric(20,4)"),
+        Column("deadline_on", "collection_queue", "date"),
+    ]
+    line = ("as_of_date", "recipient_id", "loan_id", "party_borrower_id")
+    for file, write in (("cells.csv", write_csv), ("cells.parquet", write_parquet)):
+        (tmp_path / file).unlink(missing_ok=True)
+        write(connection, tmp_path / file, columns, line, "team")
+
+    with (tmp_path / "cells.csv").open(encoding="utf-8", newline="") as stream:
+        cells = list(csv.DictReader(stream))
+    assert len(cells) == len(names)
+    for cell, name in zip(cells, names, strict=True):
+        # However a spreadsheet parts it: at line breaks, tabs and semicolons too, without its blanks and quotes.
+        for part in re.split(r"[\t\r\n;]", cell["name"]):
+            bare = part.strip(string.whitespace + '\u00a0\u200b\u2028\u3000\ufeff"`\x1c\x1d\x1e\x1f\x85')
+            assert not bare.startswith(tuple(SIGNS)), (name, cell["name"])
+        assert not cell["name"].startswith(("\t", "\r", "\n")), name
+        assert cell["name"].replace("'", "") == name.replace("'", "")  # nothing else is touched
+        assert Decimal(cell["arrears_amount"]) == arrears.quantize(Decimal("0.01"), ROUND_HALF_UP)
+        assert date.fromisoformat(cell["deadline_on"]) == day
+    # Parquet has no cells that anything evaluates: the texts stand in it as they are.
+    assert pq.read_table(tmp_path / "cells.parquet")["name"].to_pylist() == names
 
 
 def test_parquet_holds_typed_values(connection: psycopg.Connection) -> None:

@@ -87,7 +87,7 @@ def test_who_looks_for_deliveries_sees_the_folders_of_drops_and_sources(compose)
         volume.split(":")[-2] for volume in compose["services"]["triggerer"]["volumes"] if volume.endswith(":ro")
     ]
 
-    assert targets == ["/drops", "/app/sources"]
+    assert targets == ["/drops", "/app/sources", "/delivery"]
 
 
 def test_every_variable_is_in_the_example(text, example):
@@ -103,8 +103,8 @@ def test_defaults_are_those_of_the_example(text, example):
 def test_no_secret_is_committed(text, example):
     secrets = [name for name in example if re.search("PASSWORD|SECRET|KEY", name)]
 
-    assert len(secrets) == 9
-    assert [example[name] for name in secrets] == [""] * 9
+    assert len(secrets) == 10
+    assert [example[name] for name in secrets] == [""] * 10
     # and the file itself takes each of them from the environment, without a default
     assert not set(re.findall(r"\$\{(\w+):-", text)) & set(secrets)
 

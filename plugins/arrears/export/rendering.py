@@ -26,8 +26,10 @@ QUEUE, CONTACT = "collection_queue", "queue_contact_details"
 LINE = ("as_of_date", "recipient_id", "loan_id", "party_borrower_id", "party_role")
 IN_REPORTING_CURRENCY = ("expected_net_amount",)
 ROWS_A_GROUP = 100_000
-# Also with blanks before it, also in full width; a tab or a line break opens a formula by itself.
-FORMULA = r"^\s*[=+@＝＋－＠-]|^[\t\r\n]"
+# Where a spreadsheet may see the beginning of a cell: at the start, and after what some take for the next cell or line.
+# Blanks (also those of no width) and quotes before the sign do not help; a tab or a line break opens a formula itself.
+BEFORE_A_SIGN = r"[\s\u0001-\u001F\u0085\u00A0\u1680\u2000-\u200F\u2028-\u202F\u205F-\u2064\u3000\uFEFF\"'`]*"
+FORMULA = rf"(^|[\t\r\n;])(?={BEFORE_A_SIGN}[=+@＝＋－＠﹢﹣﹦﹫−-])|^(?=[\t\r\n])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +171,9 @@ def _as_cell(column: Column) -> sql.Composable:
         return sql.SQL("to_char({}, 'YYYY-MM-DD')").format(value)
     if kind == "timestamp with time zone":
         return sql.SQL("to_char({} at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"+00:00\"')").format(value)
-    return sql.SQL(
-        "case when cast({0} as text) ~ {1} then '''' || cast({0} as text) else cast({0} as text) end"
-    ).format(value, sql.Literal(FORMULA))
+    return sql.SQL("regexp_replace(cast({} as text), {}, {}, 'g')").format(
+        value, sql.Literal(FORMULA), sql.Literal(r"\1'")
+    )
 
 
 def _as_value(column: Column) -> sql.Composable:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from arrears.errors import ExportError
-from arrears.export import manifest
+from arrears.export import manifest, signing
 from arrears.export.policy import Policy, policies
 from arrears.export.rendering import Relations, relations, write_csv, write_parquet
 from arrears.export.writing import PRIVATE_FOLDER, in_one_sentence, make_folder, remove, sync_folder, synced
@@ -45,7 +45,7 @@ group by queue.recipient_id, queue.currency
 class StagedExport:
     """An export that is rendered whole and on disk, but not visible yet.
 
-    `files` are the names of all files, the manifest included, relative to `folder`.
+    `files` are the names of all files, the manifest included and its signature not, relative to `folder`.
     """
 
     as_of_date: date
@@ -89,6 +89,7 @@ def stage(connection: psycopg.Connection, as_of_date: date, settings: Settings) 
             rendered = manifest.render(content)
             with synced(building / manifest.MANIFEST) as file:
                 file.write(rendered)
+            signing.sign(building)
             sync_folder(building)
             sha256 = hashlib.sha256(rendered).hexdigest()
             folder = settings.exports / STAGING / f"{as_of_date}-{sha256}"

@@ -17,9 +17,9 @@ from datetime import date
 from pathlib import Path
 
 from arrears.errors import AlreadyExported, ExportError
-from arrears.export import manifest
+from arrears.export import manifest, signing
 from arrears.export.staging import REVISIONS, STAGING, StagedExport
-from arrears.export.writing import in_one_sentence, make_folder, remove, sha256_of, sync_folder
+from arrears.export.writing import in_one_sentence, make_folder, remove, sha256_of, sync_folder, synced
 from arrears.settings import Settings
 
 AT_FDCWD = -100  # <fcntl.h>: paths are relative to the working folder
@@ -31,10 +31,11 @@ def differences(staged: StagedExport, exported_folder: Path) -> list[str]:
     """Names of files whose bytes differ, are missing or are too many in the visible export.
 
     A manifest that differs in nothing but the code version counts as the same: other code that gives the same queues
-    leaves the export, and the record of the code that made it, as they are.
+    leaves the export, and the record of the code that made it, as they are. So does its signature, which says who
+    vouches for the bytes and is none of them.
     """
     made = set(staged.files)
-    there = {path.relative_to(exported_folder).as_posix() for path in exported_folder.rglob("*") if path.is_file()}
+    there = _files(exported_folder)
     differing = made ^ there
     for name in made & there:
         if sha256_of(staged.folder / name) != sha256_of(exported_folder / name) and not (
@@ -42,6 +43,45 @@ def differences(staged: StagedExport, exported_folder: Path) -> list[str]:
         ):
             differing.add(name)
     return sorted(differing)
+
+
+def changed_since(exported_folder: Path, manifest_sha256: str) -> list[str]:
+    """Names of files of a visible export that are not what was exported: changed, missing or too many.
+
+    Args:
+        exported_folder: EXPORTS/AS_OF.
+        manifest_sha256: the hash of its manifest, as ops.exports has it.
+    """
+    if manifest.sha256_of(exported_folder) != manifest_sha256:
+        return [manifest.MANIFEST]  # nothing that it says of the others counts
+    told = (manifest.read(exported_folder) or {}).get("files", {})
+    there = _files(exported_folder) - {manifest.MANIFEST}
+    changed = {name for name in told.keys() & there if sha256_of(exported_folder / name) != told[name]["sha256"]}
+    return sorted(changed | (told.keys() ^ there))
+
+
+def renew_signature(settings: Settings, as_of_date: date, manifest_sha256: str) -> bool:
+    """Puts the present key's signature beside a visible manifest that has none of it; False where nothing is changed.
+
+    Without a key the signature that stands there stays.
+    """
+    visible = settings.exports / as_of_date.isoformat()
+    if manifest.sha256_of(visible) != manifest_sha256:
+        return False
+    there = visible / signing.SIGNATURE
+    made = signing.signature((visible / manifest.MANIFEST).read_bytes())
+    if made is None or (there.is_file() and there.read_bytes() == made):
+        return False
+    beside = settings.exports / STAGING / f"{as_of_date}.signature"
+    with in_one_sentence(visible, "Signing the export"):
+        make_folder(beside.parent, settings.exports)
+        beside.unlink(missing_ok=True)
+        with synced(beside) as file:
+            file.write(made)
+        beside.rename(there)
+        sync_folder(visible)
+    _remove_if_empty(beside.parent)
+    return True
 
 
 def is_foreign(settings: Settings, as_of_date: date) -> bool:
@@ -86,7 +126,8 @@ def make_visible(staged: StagedExport, replace_revision: int | None) -> None:
     """
     visible = staged.exports / staged.as_of_date.isoformat()
     with in_one_sentence(staged.exports, "Switching the export in"):
-        if manifest.sha256_of(visible) != staged.manifest_sha256:
+        # Of the same manifest with files edited by hand, the staged one takes the place.
+        if changed_since(visible, staged.manifest_sha256):
             if not visible.exists():
                 _put_in_place(staged, visible, replace_revision)
             elif replace_revision is None:
@@ -105,8 +146,18 @@ def discard(staged: StagedExport) -> None:
     staging = staged.exports / STAGING
     for left in staging.glob(f"{staged.as_of_date}[-.]*"):
         remove(left)
+    _remove_if_empty(staging)
+
+
+def _remove_if_empty(staging: Path) -> None:
     if staging.is_dir() and not any(staging.iterdir()):
         staging.rmdir()
+
+
+def _files(folder: Path) -> set[str]:
+    """The names of an export's files, without the signature."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return there - {signing.SIGNATURE}
 
 
 def _put_in_place(staged: StagedExport, visible: Path, replace_revision: int | None) -> None:

@@ -53,10 +53,13 @@ def make_folder(folder: Path, exports: Path) -> None:
         sync_folder(path.parent)
 
 
-def remove(folder: Path) -> None:
-    """Removes a folder and all in it; that it is gone already, or cannot go, is no fault here."""
+def remove(path: Path) -> None:
+    """Removes a file, or a folder and all in it; that it is gone already, or cannot go, is no fault here."""
     with suppress(OSError):
-        shutil.rmtree(folder)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from arrears.errors import SourceError
+from arrears.errors import ArrearsError, SourceError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,12 +38,20 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _exact)
 _Loader.add_constructor("tag:yaml.org,2002:map", _once)
 
 
-def read_yaml(file: Path, model: type[Model]) -> Model:
+def read_yaml(file: Path, model: type[Model], error_kind: type[ArrearsError] = SourceError) -> Model:
     """Reads a file into a model; an empty file is a model without a key.
 
     Raises:
-        SourceError: it cannot be read, is not YAML, or says what the model does not allow.
+        SourceError: it cannot be read, is not YAML, or says what the model does not allow; or another error, where
+            the file says nothing of a source.
     """
+    try:
+        return _read(file, model)
+    except SourceError as error:
+        raise error_kind(str(error)) from error
+
+
+def _read(file: Path, model: type[Model]) -> Model:
     try:
         document = yaml.load(_text(file), _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:

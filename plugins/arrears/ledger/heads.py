@@ -4,7 +4,6 @@ Whoever rewrites the whole ledger, with all its hashes, cannot make it fit a hea
 """
 
 import json
-import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,14 +14,14 @@ from typing import Any
 import psycopg
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from arrears.credentials import ed25519_key
 from arrears.errors import LedgerError, UsageError
 from arrears.ledger.merkle import Tree
 from arrears.settings import get_settings
 
 FORMAT = "arrears-ledger-head/1"
-AIRFLOW = "airflow:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,44 +87,12 @@ def is_signed_well(head: Head) -> bool:
 
 
 def key() -> Ed25519PrivateKey:
-    """The key that ARREARS_LEDGER_KEY holds, or the Airflow connection that it names, as its password.
+    """The key that signs heads, as ARREARS_LEDGER_KEY says.
 
     Raises:
         UsageError: there is none, or it is no ed25519 key; says nothing of what it holds.
     """
-    given = get_settings().ledger_key
-    text = given.get_secret_value().strip() if given else ""
-    if text.startswith(AIRFLOW):
-        text = _of_airflow(text.removeprefix(AIRFLOW))
-    try:
-        if text.startswith("-----BEGIN"):
-            found = load_pem_private_key(text.encode(), password=None)
-        else:
-            found = Ed25519PrivateKey.from_private_bytes(b64decode(text, validate=True))
-    except (ValueError, TypeError):
-        found = None
-    if not isinstance(found, Ed25519PrivateKey):
-        raise UsageError(
-            "ARREARS_LEDGER_KEY is no ed25519 key: give its 32 bytes as base64, a PEM text, or airflow:CONNECTION with"
-            " one of them as password."
-        )
-    return found
-
-
-def _of_airflow(connection_id: str) -> str:
-    if "airflow" not in sys.modules:
-        from arrears.scheduling import airflow_home
-
-        airflow_home.configure()
-    from airflow.sdk import Connection
-
-    try:
-        return str(Connection.get(connection_id).password or "").strip()
-    except Exception as error:  # Airflow has an exception for each place where it looked
-        raise UsageError(
-            f"ARREARS_LEDGER_KEY: Airflow has no connection {connection_id} ({type(error).__name__}): add it in"
-            f" Airflow's UI or as AIRFLOW_CONN_{connection_id.upper()}."
-        ) from None
+    return ed25519_key(get_settings().ledger_key, setting="ARREARS_LEDGER_KEY")
 
 
 def keep(head: Head) -> Path:

@@ -143,6 +143,19 @@ def record_blanked_export(connection: psycopg.Connection, as_of: date, revision:
     record(connection, "export_blanked", f"{as_of}/{revision}", content)
 
 
+def record_delivery(connection: psycopg.Connection, name: str, receipt: Mapping[str, Any]) -> None:
+    """A file that a target has: of which export, whose, where and its hash.
+
+    Args:
+        connection: in whose transaction the receipt is written.
+        name: the delivery's, as delivery.yml calls it.
+        receipt: the key of its row in ops.deliveries.
+    """
+    as_of, revision = receipt["as_of_date"], receipt["revision"]
+    subject = f"{as_of}/{revision}/{receipt['recipient_id']}/{name}/{receipt['file']}"
+    record(connection, "delivery", subject, {**receipt, "as_of_date": as_of.isoformat()})
+
+
 def forget_lines(connection: psycopg.Connection, borrower_id: str) -> int:
     """Removes what opens the leaves of a borrower's queue lines; the leaves stay, so that nothing else is touched.
 

@@ -252,7 +252,31 @@ def _against_warehouse(connection: psycopg.Connection, entries: Sequence[Entry])
                 f"export {day} revision {revision} has the manifest {sha256[:12]}…, the ledger says"
                 f" {told[:12] + '…' if told else 'nothing of it'}"
             )
-    return findings
+    return findings + _deliveries(connection, whole)
+
+
+def _deliveries(connection: psycopg.Connection, whole: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every receipt has its entry and every entry its receipt: neither is ever written or removed alone."""
+    names = ("as_of_date", "revision", "recipient_id", "target", "file", "sha256")
+    told = {
+        tuple(str(entry.get("content", {}).get(name)) for name in names)
+        for entry in whole
+        if entry.get("kind") == "delivery"
+    }
+    known = {
+        tuple(map(str, row))
+        for row in connection.execute(
+            "select as_of_date, revision, recipient_id, target, file, sha256 from ops.deliveries"
+        ).fetchall()
+    }
+
+    def named(key: tuple[str, ...]) -> str:
+        day, revision, recipient, target, file, sha256 = key
+        return f"delivery of {day} revision {revision}, {file} of {recipient} to {target} ({sha256[:12]}…)"
+
+    return [f"{named(key)} has a receipt, the ledger says nothing of it" for key in sorted(known - told)] + [
+        f"{named(key)} is in the ledger, its receipt is gone" for key in sorted(told - known)
+    ]
 
 
 def _stream(connection: psycopg.Connection, query: str, given: Sequence[object]) -> Iterator[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from arrears.errors import ExportError
-from arrears.export import manifest
+from arrears.export import manifest, signing
 from arrears.export.staging import REVISIONS, STAGING
 from arrears.export.switching import exchange
 from arrears.export.writing import PRIVATE_FOLDER, make_folder, sync_folder, synced
@@ -200,11 +200,12 @@ class KeptExports:
                 blank(path, self._whom, built / name)
                 with (built / name).open("rb") as file:
                     content["files"][name]["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-            elif name != manifest.MANIFEST:
+            elif name not in (manifest.MANIFEST, signing.SIGNATURE):
                 _link(path, built / name)
         rendered = manifest.render(content)
         with synced(built / manifest.MANIFEST) as file:
             file.write(rendered)
+        signing.sign(built)
         for folder in (*(path for path in built.rglob("*") if path.is_dir()), built, built.parent):
             sync_folder(folder)
         return hashlib.sha256(rendered).hexdigest()
@@ -236,10 +237,12 @@ def _link(path: Path, target: Path) -> None:
             shutil.copyfileobj(source, copy)
 
 
-def _remove(folder: Path) -> None:
+def _remove(path: Path) -> None:
     """Removes a folder with all that is in it; one that stays is an error here, because it names the borrower."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

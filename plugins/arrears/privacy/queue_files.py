@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from arrears.export.rendering import ROWS_A_GROUP
+from arrears.export.rendering import FORMULA, ROWS_A_GROUP
 from arrears.export.writing import synced
 from arrears.privacy.blanking import BLANK
 
@@ -98,7 +98,7 @@ def _blanked(
 ) -> Iterator[tuple[bytes, bool, bool]]:
     """Each record as it shall be, whether it is the borrower's, and whether it differs from before."""
     place, ids = header.index(by[0]), by[1]
-    shown = {*ids, *(f"'{one}" for one in ids)}  # as in a cell that would start a formula
+    shown = {*ids, *(re.sub(FORMULA, r"\1'", one) for one in ids)}  # as in a cell that would start a formula
     hints = [one.encode() for one in ids if '"' not in one]
     may_skip = len(hints) == len(ids)
     for record in records:

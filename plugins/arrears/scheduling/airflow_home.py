@@ -31,7 +31,7 @@ ADMINISTRATOR = "admin"
 # By name: slots, and what they are for. A task that waits (for a delivery, for the warehouse) takes none.
 POOLS = {
     POOL: (POOL_SLOTS, "Steps of a day, one at a time."),
-    DELIVERIES_POOL: (DELIVERIES_POOL_SLOTS, "Looking for deliveries."),
+    DELIVERIES_POOL: (DELIVERIES_POOL_SLOTS, "Looking for deliveries, delivering exports."),
 }
 
 

@@ -63,7 +63,8 @@ def holder(connection: psycopg.Connection) -> Holder | None:
     """Who holds the warehouse; None where nobody does."""
     row = connection.execute(
         "select run_id, owner_kind, host, pid, process_started_at, as_of_date, taken_at,"
-        " cast(extract(epoch from clock_timestamp() - seen_at) as double precision) from ops.run_lock"
+        # A clock that was set back leaves times of the future: how far off they are counts as silence too.
+        " abs(cast(extract(epoch from clock_timestamp() - seen_at) as double precision)) from ops.run_lock"
     ).fetchone()
     return Holder(*row) if row else None
 
@@ -113,7 +114,7 @@ def _why_not(connection: psycopg.Connection, run_id: str, as_of: date, owner_kin
         return None
     earlier = connection.execute(
         "select run_id, as_of_date from ops.waiting_runs where as_of_date < %s and run_id <> %s"
-        " and seen_at > clock_timestamp() - make_interval(secs => %s) order by as_of_date, run_id limit 1",
+        " and abs(extract(epoch from clock_timestamp() - seen_at)) < %s order by as_of_date, run_id limit 1",
         [as_of, run_id, WAITING_SECONDS],
     ).fetchone()
     if earlier is None:

@@ -1,5 +1,6 @@
 """Making an export visible: whole or not at all, at whatever moment the process dies."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -10,6 +11,7 @@ import pytest
 from arrears.errors import AlreadyExported, ExportError
 from arrears.export import (
     StagedExport,
+    changed_since,
     differences,
     discard,
     find_staged,
@@ -45,7 +47,8 @@ def open_umask() -> Iterator[None]:
 
 def a_staged_export(settings: Settings, queue: str = "rank,loan_id\n1,L1\n", code: str = "1") -> StagedExport:
     """An export of one recipient, staged by hand."""
-    rendered = manifest.render({"files": {"team/queue.csv": {}}, "code_version": code, "queue": queue})
+    files = {"team/queue.csv": {"sha256": hashlib.sha256(queue.encode()).hexdigest()}}
+    rendered = manifest.render({"files": files, "code_version": code, "queue": queue})
     building = settings.exports / STAGING / "building"
     (building / "team").mkdir(parents=True)
     (building / "team/queue.csv").write_text(queue)
@@ -234,3 +237,30 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(settings: Settings, mon
     with pytest.raises(ExportError, match=r"exports failed: Read-only file system; nothing became visible"):
         make_visible(staged, replace_revision=None)
     assert not (settings.exports / "2026-03-31").exists()
+
+
+def test_files_that_were_edited_by_hand_are_named_and_a_signature_is_none_of_them(settings: Settings) -> None:
+    staged = a_staged_export(settings)
+    make_visible(staged, replace_revision=None)
+    folder = settings.exports / "2026-03-31"
+    (folder / "manifest.json.sig").write_bytes(b"64 bytes")
+
+    assert changed_since(folder, staged.manifest_sha256) == []
+    (folder / "extra.txt").write_text("somebody put it here")
+    (folder / "team/queue.csv").write_text("rank,loan_id\n2,L1\n")
+    assert changed_since(folder, staged.manifest_sha256) == ["extra.txt", "team/queue.csv"]
+    (folder / "team/queue.csv").unlink()
+    (folder / "extra.txt").unlink()
+    assert changed_since(folder, staged.manifest_sha256) == ["team/queue.csv"]
+    (folder / "manifest.json").write_text("{}")
+    assert changed_since(folder, staged.manifest_sha256) == ["manifest.json"]
+
+
+def test_a_replacement_of_the_same_bytes_takes_the_place_of_edited_files(settings: Settings) -> None:
+    make_visible(a_staged_export(settings, "first"), replace_revision=None)
+    (settings.exports / "2026-03-31/team/queue.csv").write_text("edited")
+
+    make_visible(a_staged_export(settings, "first"), replace_revision=1)
+
+    assert visible(settings) == "first"
+    assert (settings.exports / ".revisions/2026-03-31/1/team/queue.csv").read_text() == "edited"

@@ -39,7 +39,8 @@ print(json.dumps({
     "start": dag.start_date.isoformat(),
     "timetable": type(dag.timetable).__name__,
     "params": {name: [dag.params[name], dag.params.get_param(name).description] for name in dag.params},
-    "heavy": sorted({"pandas", "numpy", "dbt", "great_expectations", "highspy", "duckdb", "pyarrow", "psycopg"}
+    "heavy": sorted({"pandas", "numpy", "dbt", "great_expectations", "highspy", "duckdb", "pyarrow", "psycopg",
+                     "asyncssh", "s3fs", "botocore"}
                     & (set(sys.modules) - before)),
 }))
 """
@@ -87,6 +88,7 @@ def test_the_steps_come_in_the_order_of_the_day(dag):
         "gate_queues",
         "publish",
         "export_queues",
+        "deliver",
     ]
     expected = {name: [before] for before, name in pairwise(order)}
     expected |= {"list_sources": [], "extract": ["await_delivery", "list_sources"]}
@@ -102,8 +104,13 @@ def test_every_task_has_retries_a_time_limit_and_a_pool(dag):
     for name, task in dag["tasks"].items():
         assert task["retries"] >= 1, name
         assert timedelta(0) < timedelta(seconds=task["seconds"]) <= timedelta(hours=6), name
-        assert task["pool"] == ("deliveries" if name == "await_delivery" else "warehouse"), name
+        assert task["pool"] == ("deliveries" if name in ("await_delivery", "deliver") else "warehouse"), name
         assert "upstream" in task["weight_rule"].lower(), name
+
+
+def test_a_target_that_is_away_for_a_night_is_tried_again(dag):
+    assert dag["tasks"]["deliver"]["retries"] == 10
+    assert dag["tasks"]["export_queues"]["retries"] == 3
 
 
 def test_several_runs_at_a_time_without_catching_up_from_a_start_before_anybodys_data(dag):

@@ -1,17 +1,16 @@
 """The connection to a lender's PostgreSQL: its URL is in no message and no log, and nothing is ever written there."""
 
 import re
-import sys
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from arrears.credentials import AIRFLOW, airflow_connection
 from arrears.errors import SourceError, SourceUnreachable
 from arrears.extraction.sources import Source
 from arrears.settings import environment_variable
 
-AIRFLOW = "airflow:"
 OLDEST = 100000  # before it a database does not tell which sessions are of clients
 
 # A server that is gone without a word is noticed after two minutes; what the URL says goes first.
@@ -104,19 +103,7 @@ def parameters(source: Source) -> dict[str, str]:
 
 
 def _of_airflow(source: Source, connection_id: str) -> dict[str, str]:
-    if "airflow" not in sys.modules:
-        from arrears.scheduling import airflow_home
-
-        airflow_home.configure()
-    from airflow.sdk import Connection
-
-    try:
-        found = Connection.get(connection_id)
-    except Exception as error:  # Airflow has an exception for each place where it looked
-        raise SourceError(
-            f"Source {source.name}: Airflow has no connection {connection_id} ({type(error).__name__}): add it in"
-            f" Airflow's UI or as AIRFLOW_CONN_{connection_id.upper()}."
-        ) from None
+    found = airflow_connection(connection_id, named_in=f"Source {source.name}", error_kind=SourceError)
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     more = {key: str(value) for key, value in found.extra_dejson.items() if key in known}
     fields = {
