@@ -25,6 +25,7 @@ from arrears.orchestration import (
     run_step,
 )
 from arrears.scheduling.await_delivery import AwaitDelivery
+from arrears.scheduling.notifying import deadline, on_failure
 
 # Before any date that anybody will replay: a task that starts later than its run's date is skipped in silence.
 START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,7 +39,8 @@ FIRST, *MIDDLE, LAST = STEPS
     start_date=START,
     catchup=False,
     max_active_runs=MAX_ACTIVE_RUNS,
-    default_args=DEFAULT_ARGS,
+    default_args=DEFAULT_ARGS | {"on_failure_callback": on_failure()},
+    deadline=deadline(),
     params={
         **{name: Param(None, type=["null", "string"], description=text) for name, text in PARAMS.items()},
         **{name: Param(given, type="boolean", description=text) for name, (given, text) in FLAGS.items()},

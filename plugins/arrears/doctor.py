@@ -72,6 +72,7 @@ def examine() -> list[Check]:
             checks.append(Check(setting, "ok" if value else "off", value or "kept at the first run"))
         checks += _sources()
         checks += _tables(connection)
+        checks.append(_notifications())
     return checks + _deliveries()
 
 
@@ -86,6 +87,16 @@ def _sources() -> list[Check]:
         except ArrearsError as error:
             checks.append(Check(f"source {file.parent.name}", "wrong", str(error)))
     return checks or [Check("sources", "wrong", f"no source under {get_settings().sources_folder}")]
+
+
+def _notifications() -> Check:
+    settings = get_settings()
+    if settings.notify is None:
+        return Check(
+            "notifications", "off", "ARREARS_NOTIFY is not set: failures are told by Airflow and `status` alone"
+        )
+    due = f"queues are due at {settings.queues_due_at:%H:%M}" if settings.queues_due_at else "no hour is set for queues"
+    return Check("notifications", "ok", f"failures and missing deliveries are told; {due} (ARREARS_QUEUES_DUE_AT)")
 
 
 def _signature() -> Check:

@@ -1,6 +1,7 @@
 """The settings: environment variables `ARREARS_*`, read once. No other module reads the environment."""
 
 import os
+from datetime import time
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
@@ -51,6 +52,19 @@ class Settings(BaseSettings):
     ledger_heads: Path | None = Field(
         default=None, description="File of the ledger's heads, best on another machine's disk; empty: under the home."
     )
+
+    notify: SecretStr | None = Field(
+        default=None,
+        description="Who is told of failures: Apprise URLs by blanks (mailtos://, jsons://), or airflow:CONNECTION.",
+    )
+    queues_due_at: time | None = Field(
+        default=None, description="Hour by which queues are due, business time zone, like 06:00; later is told."
+    )
+
+    @field_validator("notify", "queues_due_at", mode="before")
+    @classmethod
+    def _empty_is_off(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
 
     @field_validator("business_time_zone")
     @classmethod

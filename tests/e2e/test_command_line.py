@@ -10,6 +10,7 @@ import pytest
 from tests.day import bytes_below
 from tests.e2e.home import Home, a_home
 from tests.portfolio import a_repayment, write_drop
+from tests.webhook import a_webhook
 
 pytestmark = pytest.mark.e2e
 
@@ -79,9 +80,16 @@ def test_a_blocked_gate_ends_with_3_and_leaves_the_last_export(home: Home) -> No
     rows = [a_repayment(), *(a_repayment(f"X{n}", "NOBODY") for n in range(30))]
     broken = write_drop(home.folder / "broken", transactions=rows)
 
-    done = home.arrears("run", "--source", "contract", "--drop", broken, "--as-of", "2026-04-01")
+    with a_webhook() as webhook:
+        done = home.arrears(
+            "run", "--source", "contract", "--drop", broken, "--as-of", "2026-04-01", ARREARS_NOTIFY=webhook.url
+        )
 
     assert done.returncode == 3
+    (told,) = webhook.messages
+    assert told["title"] == "collections_daily 2026-04-01: gate_raw failed"
+    assert "raw.transactions row-findings" in told["message"]
+    assert "likely cause: A column changed its format" in told["message"]
     assert "The raw gate blocked 2026-04-01" in last_line(done)
     assert "X0" in last_line(done)  # the first failing key
     assert bytes_below(home.exports) == before

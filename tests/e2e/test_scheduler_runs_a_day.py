@@ -22,6 +22,7 @@ from arrears.scheduling.serve import free_port
 from arrears.settings import CHECKOUT
 from tests.e2e.home import ARREARS, Home, a_home
 from tests.portfolio import a_repayment, write_drop
+from tests.webhook import Webhook, a_webhook
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +33,14 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def home() -> Iterator[Home]:
+def webhook() -> Iterator[Webhook]:
+    """Where people are told."""
+    with a_webhook() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def home(webhook: Webhook) -> Iterator[Home]:
     """A home with a source that delivers every day, is waited for for three days, and has delivered nothing yet."""
     with a_home() as found:
         sources = found.folder / "sources" / "contract"
@@ -44,7 +52,13 @@ def home() -> Iterator[Home]:
         )
         (found.folder / "drops").mkdir()
         yield Home(
-            found.folder, {"ARREARS_SOURCES": "contract", "ARREARS_SOURCES_FOLDER": str(found.folder / "sources")}
+            found.folder,
+            {
+                "ARREARS_SOURCES": "contract",
+                "ARREARS_SOURCES_FOLDER": str(found.folder / "sources"),
+                "ARREARS_NOTIFY": webhook.url,
+                "ARREARS_QUEUES_DUE_AT": "00:00",
+            },
         )
 
 
@@ -136,6 +150,13 @@ def test_last_nights_run_waits_for_its_delivery_without_a_worker(home: Home, met
 
     assert metadata("select count(*) from task_instance where state in ('running', 'queued')") == [(0,)]
     assert not home.exports.exists()
+
+
+def test_people_are_told_of_the_missing_delivery_and_of_the_late_queues(webhook: Webhook, last_night: date):
+    until(
+        lambda: {title for title in webhook.titles if str(last_night) in title},
+        {f"Delivery of contract for {last_night} is missing", f"Queues of {last_night} are late"},
+    )
 
 
 def test_another_date_is_run_and_repaired_meanwhile(home: Home, metadata: Any, last_night: date):

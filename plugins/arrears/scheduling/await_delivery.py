@@ -15,6 +15,7 @@ from airflow.sdk import BaseSensorOperator
 
 from arrears.errors import ArrearsError
 from arrears.orchestration import as_of_date
+from arrears.scheduling.notifying import tell_missing_delivery
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ class AwaitDelivery(BaseSensorOperator):  # type: ignore[misc]
         Raises:
             TaskDeferred: the delivery is waited for.
         """
+        return self._look(context, is_told=False)
+
+    def _look(self, context: Mapping[str, Any], *, is_told: bool) -> Waited:
         if not context["params"].get("wait", True):
             return "not_waited_for"
         as_of = as_of_date(context)
@@ -54,6 +58,10 @@ class AwaitDelivery(BaseSensorOperator):  # type: ignore[misc]
         if isinstance(wait, str):
             return wait
         not_before, until = wait
+        due_by = delivery_due(self.source, as_of)
+        if datetime.now(tz=UTC) >= due_by and not is_told:
+            tell_missing_delivery(self.source, as_of, due_by, until)
+            is_told = True
         from airflow.sdk.exceptions import TaskDeferred
 
         from arrears.scheduling.delivery_trigger import DeliveryTrigger
@@ -64,15 +72,27 @@ class AwaitDelivery(BaseSensorOperator):  # type: ignore[misc]
                 drop=drop,
                 as_of=as_of.isoformat(),
                 not_before=not_before.isoformat(),
-                until=until.isoformat(),
+                # It looks again at the hour at which the delivery is due, to say that it is missing.
+                until=(until if is_told else min(until, due_by)).isoformat(),
             ),
             method_name="look_again",
+            kwargs={"is_told": is_told},
         )
 
-    def look_again(self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None) -> Waited:
+    def look_again(
+        self, context: Mapping[str, Any], event: Mapping[str, Any] | None = None, *, is_told: bool = False
+    ) -> Waited:
         """Called when the trigger has fired: looks itself, since what was seen elsewhere may have changed since."""
         del event
-        return self.execute(context)
+        return self._look(context, is_told=is_told)
+
+
+def delivery_due(name: str, as_of: date) -> datetime:
+    """The instant by which a source owes its delivery for a date."""
+    from arrears.extraction import delivery_calendar
+    from arrears.extraction.sources import load_source
+
+    return delivery_calendar.due_by(load_source(name), as_of)
 
 
 def waiting_for(name: str, drop: Path | None, as_of: date, now: datetime) -> Waited | tuple[datetime, datetime]:
