@@ -786,11 +786,16 @@ def head_of_ledger(
         Path | None,
         typer.Option("--since", metavar="FILE", help="Print a proof that the ledger was only added to since this one."),
     ] = None,
+    tell: Annotated[bool, typer.Option("--tell", help="Send it to whoever ARREARS_NOTIFY names, too.")] = False,
 ) -> None:
     """Print the ledger's tree head, signed if ARREARS_LEDGER_KEY is set, and keep it in the file of heads."""
     from dataclasses import asdict
 
+    from arrears import notification
     from arrears.ledger import heads, proofs
+
+    if tell and not notification.is_on():
+        raise UsageError(f"--tell: {notification.SETTING} names nobody; set it, or write the head with --to FILE.")
 
     with _ledger_read() as connection:
         if since is not None:
@@ -800,6 +805,10 @@ def head_of_ledger(
     heads.keep(made)
     if to is not None:
         heads.write(made, to)
+    if tell and not notification.send("Head of the audit ledger", made.line):
+        raise ArrearsError(
+            f"The head was made and kept, but not taken by all of {notification.SETTING}: the log says why."
+        )
     _print_json(asdict(made))
 
 

@@ -27,7 +27,7 @@ from arrears.errors import (
     is_worth_retrying,
 )
 from arrears.extraction import batches, sources
-from arrears.ledger.recording import record_export
+from arrears.ledger.recording import record_export, record_models
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 from arrears.transform import dbt, publishing
@@ -267,6 +267,7 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
                 )
         revision = intended[0] if intended else done[0] + 1 if done else 1
         counts = publishing.publish(connection, dbt.manifest(), day.as_of, day.run_id)
+        record_models(connection, day.as_of)
         connection.execute(
             "insert into ops.exports (as_of_date, revision, state, manifest_sha256, code_version, reason, run_id)"
             " values (%s, %s, 'intended', %s, %s, %s, %s) on conflict (as_of_date, revision) do update"

@@ -1,5 +1,6 @@
 """What people are told, by a real webhook and a real mail server on loopback."""
 
+import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
+from arrears import notification
 from arrears.scheduling import notifying
 from arrears.scheduling.serve import free_port
 from arrears.settings import get_settings
@@ -50,7 +52,7 @@ def test_a_mail_and_a_webhook_say_the_same(webhook: Webhook, monkeypatch: pytest
         mail = f"mailto://127.0.0.1:{server.port}?mode=insecure&from=gate@lender.example&to=duty@lender.example"
         monkeypatch.setenv("ARREARS_NOTIFY", f"{webhook.url} {mail}")
         get_settings.cache_clear()
-        assert notifying.send("Delivery of berka is missing", "It was due by 04:00.\nNext: ask for it.")
+        assert notification.send("Delivery of berka is missing", "It was due by 04:00.\nNext: ask for it.")
     finally:
         server.stop()
 
@@ -74,14 +76,14 @@ def test_a_message_that_is_not_taken_is_logged_and_ends_nothing(
         monkeypatch.setenv("ARREARS_NOTIFY", f"{webhook.url} {broken.url}")
         get_settings.cache_clear()
         with caplog.at_level(logging.ERROR):
-            assert not notifying.send("A step failed", "Why.")
+            assert not notification.send("A step failed", "Why.")
     assert "one or more did not take it" in caplog.text
     assert webhook.titles == ["A step failed"]
 
     monkeypatch.setenv("ARREARS_NOTIFY", "nosuchservice://token-of-somebody")
     get_settings.cache_clear()
     with caplog.at_level(logging.ERROR):
-        assert not notifying.send("A step failed", "Why.")
+        assert not notification.send("A step failed", "Why.")
     assert "address 1 in ARREARS_NOTIFY is none that Apprise knows" in caplog.text
     assert "token-of-somebody" not in caplog.text.split("address 1 in")[1]
 
@@ -107,6 +109,18 @@ def test_nobody_is_told_anything_unless_it_is_asked_for(workplace: Workplace, mo
     del workplace
     monkeypatch.delenv("ARREARS_NOTIFY", raising=False)
     get_settings.cache_clear()
-    assert not notifying.is_on()
+    assert not notification.is_on()
     assert notifying.deadline() is None
     assert not notifying.tell_lateness(DAY, datetime(2026, 4, 1, 6, 0, tzinfo=UTC))
+
+
+def test_the_ledgers_head_is_sent_to_whoever_is_to_keep_it(webhook: Webhook) -> None:
+    from typer.testing import CliRunner
+
+    from arrears.cli import app
+
+    done = CliRunner().invoke(app, ["ledger", "head", "--tell"])
+    assert done.exit_code == 0
+    (told,) = webhook.messages
+    assert told["title"] == "Head of the audit ledger"
+    assert json.loads(told["message"]) == json.loads(done.stdout)

@@ -102,6 +102,43 @@ where batch_id = %s
 """
 
 
+# A model is its card: base points, scale, bins and their points, in an order of their own. Another card under the same
+# name is another version.
+MODELS = """
+select
+    models.model_id,
+    jsonb_build_object(
+        'model_id', models.model_id,
+        'model_role', models.model_role,
+        'is_calibrated', models.is_calibrated,
+        'valid_from', to_char(models.valid_from, 'YYYY-MM-DD'),
+        'bins', count(bins.model_id),
+        'card_sha256', encode(
+            sha256(
+                convert_to(
+                    concat_ws(
+                        chr(30),
+                        cast(to_jsonb(models) as text),
+                        string_agg(
+                            cast(to_jsonb(bins) as text), chr(30)
+                            order by bins.characteristic collate "C", bins.value_from nulls first,
+                                cast(to_jsonb(bins) as text) collate "C"
+                        )
+                    ),
+                    'UTF8'
+                )
+            ),
+            'hex'
+        )
+    )
+from seeds.scorecard_models as models
+left join seeds.scorecard_bins as bins on models.model_id = bins.model_id
+where models.valid_from <= %(as_of)s and (models.valid_to is null or models.valid_to >= %(as_of)s)
+group by models.*, models.model_id, models.model_role, models.is_calibrated, models.valid_from
+order by models.model_id collate "C"
+"""
+
+
 def record(connection: psycopg.Connection, kind: str, subject: str, content: Mapping[str, Any]) -> int:
     """Adds a fact, unless the last one of its kind and subject says the same; gives its position.
 
@@ -121,6 +158,12 @@ def record_batch(connection: psycopg.Connection, batch_id: str) -> None:
     row = connection.execute(BATCH, [batch_id]).fetchone()
     assert row is not None
     record(connection, "batch", batch_id, row[0])
+
+
+def record_models(connection: psycopg.Connection, as_of: date) -> None:
+    """Which versions of the scoring models are in force on a date; a version that is known already adds nothing."""
+    for model_id, content in connection.execute(MODELS, {"as_of": as_of}).fetchall():
+        record(connection, "model", str(model_id), content)
 
 
 def record_export(connection: psycopg.Connection, as_of: date, revision: int) -> None:

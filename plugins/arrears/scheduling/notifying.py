@@ -1,12 +1,10 @@
 """Tells people by e-mail, webhook or whatever Apprise knows: a step failed, a delivery is missing, queues are late.
 
-Off unless ARREARS_NOTIFY is set. What is told holds ids and counts, as `arrears status` shows them, and no secret. That
-a message could not be sent ends no step: the log says so. Every parse of the DAG imports this module, so nothing heavy
-is imported outside of functions.
+Off unless ARREARS_NOTIFY is set. What is told holds ids and counts, as `arrears status` shows them, and no secret. Every
+parse of the DAG imports this module, so nothing heavy is imported outside of functions.
 """
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,13 +13,11 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from arrears.errors import ArrearsError, UsageError
+from arrears.errors import UsageError
+from arrears.notification import is_on, send
 from arrears.orchestration import as_of_date
 from arrears.settings import get_settings
 
-log = logging.getLogger(__name__)
-
-SETTING = "ARREARS_NOTIFY"
 FAILURES_TOLD = 3
 # Whose queues were due so long ago is repaired or made up for by somebody: nobody waits for an alarm.
 ALARM_AT_MOST_AFTER = timedelta(days=2)
@@ -81,11 +77,6 @@ def deadline() -> DeadlineAlert | None:
     )
 
 
-def is_on() -> bool:
-    """Whether anybody is to be told anything."""
-    return get_settings().notify is not None
-
-
 def tell_missing_delivery(source: str, as_of: date, due_by: datetime, until: datetime) -> None:
     """Says that a delivery that is due is not there, and how long it is waited for."""
     if not is_on():
@@ -119,40 +110,6 @@ def tell_lateness(as_of: date, now: datetime) -> bool:
         f"Next: `arrears status --as-of {as_of}` says how far the day is and what holds it.",
     )
     return True
-
-
-def send(title: str, text: str) -> bool:
-    """Sends a message to all addresses; gives whether all took it, and logs it where one did not."""
-    import apprise
-
-    sender = apprise.Apprise()
-    try:
-        addresses = _addresses()
-    except ArrearsError as error:
-        log.error("notification=%r not sent: %s", title, error)
-        return False
-    for number, address in enumerate(addresses, start=1):
-        if not sender.add(address):
-            log.error("notification=%r: address %s in %s is none that Apprise knows", title, number, SETTING)
-            return False
-    is_sent = bool(sender.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT))
-    if is_sent:
-        log.info("notification=%r addresses=%s", title, len(addresses))
-    else:
-        log.error("notification=%r: of %s addresses in %s one or more did not take it", title, len(addresses), SETTING)
-    return is_sent
-
-
-def _addresses() -> list[str]:
-    """Apprise's URLs: of the setting, or of the Airflow connection that it names (its password, by blanks)."""
-    from arrears.credentials import AIRFLOW, airflow_connection
-
-    given = get_settings().notify
-    text = given.get_secret_value().strip() if given else ""
-    if text.startswith(AIRFLOW):
-        connection = airflow_connection(text.removeprefix(AIRFLOW), named_in=SETTING)
-        text = str(connection.password or "")
-    return text.split()
 
 
 def _told(day: date | None, task_id: str, said: str) -> str:
