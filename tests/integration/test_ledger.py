@@ -67,12 +67,13 @@ def test_a_day_is_written_once_and_whole(workplace: Workplace, drop: Callable[..
         ("gate", f"{D}/raw", 1),
         ("gate", f"{D}/marts", 1),
         ("gate", f"{D}/queues", 1),
+        ("model", "expert_scorecard_v1", 1),
         ("export", f"{D}/1", 1),
     ]
     lines = workplace.value("select count(*) from marts.collection_queue")
     assert lines
     report = verified(workplace)
-    assert (report.findings, report.entries, report.exports, report.lines, report.heads) == ([], 6, 1, lines, 1)
+    assert (report.findings, report.entries, report.exports, report.lines, report.heads) == ([], 7, 1, lines, 1)
     told = workplace.value("select cast(leaf as jsonb) -> 'content' from ledger.entries where kind = 'export'")
     assert isinstance(told, dict)
     assert told["lines"] == lines

@@ -1,7 +1,7 @@
 """Tells people by e-mail, webhook or whatever Apprise knows: a step failed, a delivery is missing, queues are late.
 
-Off unless ARREARS_NOTIFY is set. What is told holds ids and counts, as `arrears status` shows them, and no secret. Every
-parse of the DAG imports this module, so nothing heavy is imported outside of functions.
+Off unless ARREARS_NOTIFY is set. What is told holds ids and counts, as `arrears status` shows them, and no secret.
+Every parse of the DAG imports this module, so nothing heavy is imported outside of functions.
 """
 
 import asyncio
