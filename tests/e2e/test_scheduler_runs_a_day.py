@@ -175,7 +175,7 @@ def test_another_date_is_run_and_repaired_meanwhile(home: Home, metadata: Any, l
         " on run.dag_id = task.dag_id and run.run_id = task.run_id"
         " where run.run_type = 'manual' group by run.triggered_by, run.state",
     )
-    assert rows == [("CLI", "success", 11, 11)]
+    assert rows == [("CLI", "success", 12, 12)]
 
 
 @pytest.mark.slow
