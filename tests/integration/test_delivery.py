@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -28,6 +30,7 @@ from arrears.errors import (
     is_worth_retrying,
 )
 from arrears.ledger.verification import verify
+from arrears.settings import CHECKOUT
 from tests.conftest import Workplace, forget_settings
 from tests.day import bytes_below
 from tests.exported import DAY, export_lines
@@ -364,6 +367,18 @@ def test_a_signature_goes_with_the_recipient_s_manifest(
         f"openssl pkeyutl -verify -pubin -inkey {public} -rawin -in {manifest} -sigfile {signature}".split(), check=True
     )
     Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().verify(signature.read_bytes(), before)
+    # As the page for recipients says, word for word.
+    page = (CHECKOUT / "docs/how-to/deliver-exports.md").read_text(encoding="utf-8")
+    program = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    assert "key.verify(" in program and "sha256" in program
+    (manifest.parent / "public.pem").write_bytes(public.read_bytes())
+
+    def checks() -> bool:
+        return subprocess.run([sys.executable, "-c", program], cwd=manifest.parent, check=False).returncode == 0
+
+    assert checks()
+    (manifest.parent / "queue.csv").write_text("edited on its way")
+    assert not checks()
 
 
 # SFTP
