@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
-from arrears import cli, delivery, doctor, steps, summary
+from arrears import cli, delivery, doctor, steps, summary, warehouse
 from arrears.delivery import delivering, targets
 from arrears.errors import (
     DeliveryError,
@@ -30,6 +30,8 @@ from arrears.errors import (
     is_worth_retrying,
 )
 from arrears.ledger.verification import verify
+from arrears.privacy.kept_exports import KeptExports
+from arrears.privacy.queue_files import Whom
 from arrears.settings import CHECKOUT
 from tests.conftest import Workplace, forget_settings
 from tests.day import bytes_below
@@ -326,6 +328,24 @@ def test_a_date_that_is_not_exported_or_was_edited_is_not_delivered(
     status = summary.status(DAY)
     assert "is not what was exported (team/queue.csv): put it back from a backup" in status.export_faults[0]
     assert "team/queue.csv is not what was exported" in status.delivered[0]
+
+
+def test_after_an_erasure_the_blanked_files_take_the_place_of_those_that_were_delivered(
+    workplace: Workplace, configure: Configure, outbox: Path
+) -> None:
+    two_recipients(workplace, party_borrower_id="B9")  # the agency's line is another person's than the team's
+    configure(all={"recipient": "*", "url": f"file://{outbox}"})
+    deliver()
+    teams = bytes_below(outbox / "2026-03-31/team")
+    with warehouse.connect(role="admin", autocommit=True) as admin:
+        KeptExports(admin, workplace.exports, Whom("B9", frozenset({"L1"}), {"name": True}), is_dry_run=False).blank()
+
+    assert deliver() == {"sent": 3, "found_there": 0, "delivered_before": 3, "revision": 1}
+
+    assert "(erased)" in (outbox / "2026-03-31/aster/queue.csv").read_text()
+    assert bytes_below(outbox / "2026-03-31/team") == teams
+    with workplace.connect() as connection:
+        assert verify(connection).findings == []
 
 
 def test_two_deliveries_of_a_date_do_not_work_at_once(workplace: Workplace, configure: Configure, outbox: Path) -> None:
