@@ -45,7 +45,7 @@ def empty_queue(connection: psycopg.Connection) -> None:
 
 def a_line(connection: psycopg.Connection, recipient_id: str = "team", loan_id: str = "L1", **more: Any) -> None:
     """A line of a queue with its contact details."""
-    line = {
+    usual = {
         "as_of_date": DAY,
         "work_on": date(2026, 4, 1),
         "recipient_id": recipient_id,
@@ -66,8 +66,9 @@ def a_line(connection: psycopg.Connection, recipient_id: str = "team", loan_id: 
         "deadline_on": None,
     }
     details = {"name": "Anna Nováková", "phone": "123", "email": "a@mail.example", "city": "Brno", "country": "CZ"}
+    line = {name: more.get(name, value) for name, value in usual.items()}
     key = {name: line[name] for name in ("as_of_date", "recipient_id", "loan_id", "party_borrower_id")}
-    insert(connection, "collection_queue", {name: more.get(name, value) for name, value in line.items()})
+    insert(connection, "collection_queue", line)
     insert(connection, "queue_contact_details", key | {name: more.get(name, value) for name, value in details.items()})
 
 

@@ -333,18 +333,22 @@ def _print_failure(failure: Any) -> None:
 
 @app.command()
 def deliver(
-    as_of: MaybeAsOf = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option("--as-of", formats=["%Y-%m-%d"], metavar="DATE", help="The business date; not with --check."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Try the targets; send nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Deliver a date's export as delivery.yml says: what has a receipt is not sent again."""
     from arrears import delivery, steps, warehouse
 
+    if (as_of is None) != check:
+        raise UsageError("Say --as-of DATE to deliver, or --check to try the targets.")
     if check:
         _check_targets(delivery.check(), as_json)
         return
-    if as_of is None:
-        raise UsageError("Say which date: --as-of DATE (or --check to try the targets).")
+    assert as_of is not None
     warehouse.ready()
     result = steps.run("deliver", as_of.date(), run_id=f"deliver-{as_of.date()}-{os.getpid()}")
     if as_json:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 
 import pandas as pd
 import pytest
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.e2e
 def home() -> Iterator[Home]:
     """One home for the tests of this module, in their order."""
     with a_home() as one:
+        (one.folder / "outbox").mkdir()
+        (one.folder / "delivery.yml").write_text(
+            f"deliveries:\n  outbox: {{recipient: '*', url: 'file://{one.folder}/outbox', files: [csv]}}\n"
+        )
         yield one
 
 
@@ -51,6 +56,17 @@ def test_a_range_of_dates_is_run_in_order_and_exported(home: Home) -> None:
     assert sorted(path.name for path in home.exports.iterdir()) == ["2026-03-30", "2026-03-31"]
     manifest = json.loads((home.exports / "2026-03-31" / "manifest.json").read_text())
     assert sum(file["rows"] for name, file in manifest["files"].items() if name.endswith(".csv")) == 2
+    delivered = bytes_below(home.folder / "outbox")
+    assert sorted(delivered) == [
+        f"{day}/internal-collections/{name}"
+        for day in ("2026-03-30", "2026-03-31")
+        for name in ("manifest.json", "queue.csv")
+    ]
+    exported = home.exported(date(2026, 3, 31))
+    assert delivered["2026-03-31/internal-collections/queue.csv"] == exported["internal-collections/queue.csv"]
+    status = json.loads(home.arrears("status", "--as-of", "2026-03-31", "--json").stdout)
+    assert status["steps"][-1]["step"] == "deliver"
+    assert (status["steps"][-1]["state"], status["steps"][-1]["counts"]["sent"]) == ("done", 2)
 
 
 @pytest.mark.slow
@@ -95,6 +111,9 @@ def test_a_blocked_gate_ends_with_3_and_leaves_the_last_export(home: Home) -> No
     assert bytes_below(home.exports) == before
     status = json.loads(home.arrears("status", "--as-of", "2026-04-01", "--json").stdout)
     assert {step["step"]: step["state"] for step in status["steps"]}["gate_raw"] == "blocked"
+    assert not (home.folder / "outbox" / "2026-04-01").exists()
+    refused = home.arrears("deliver", "--as-of", "2026-04-01")
+    assert (refused.returncode, "is not exported, so nothing was delivered" in last_line(refused)) == (2, True)
 
 
 def test_a_quarantined_row_lets_the_rest_out_with_a_warning(home: Home) -> None:

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
-from arrears import cli, delivery, doctor, steps, summary
+from arrears import cli, delivery, doctor, steps, summary, warehouse
 from arrears.delivery import delivering, targets
 from arrears.errors import (
     DeliveryError,
@@ -28,6 +30,9 @@ from arrears.errors import (
     is_worth_retrying,
 )
 from arrears.ledger.verification import verify
+from arrears.privacy.kept_exports import KeptExports
+from arrears.privacy.queue_files import Whom
+from arrears.settings import CHECKOUT
 from tests.conftest import Workplace, forget_settings
 from tests.day import bytes_below
 from tests.exported import DAY, export_lines
@@ -325,6 +330,24 @@ def test_a_date_that_is_not_exported_or_was_edited_is_not_delivered(
     assert "team/queue.csv is not what was exported" in status.delivered[0]
 
 
+def test_after_an_erasure_the_blanked_files_take_the_place_of_those_that_were_delivered(
+    workplace: Workplace, configure: Configure, outbox: Path
+) -> None:
+    two_recipients(workplace, party_borrower_id="B9")  # the agency's line is another person's than the team's
+    configure(all={"recipient": "*", "url": f"file://{outbox}"})
+    deliver()
+    teams = bytes_below(outbox / "2026-03-31/team")
+    with warehouse.connect(role="admin", autocommit=True) as admin:
+        KeptExports(admin, workplace.exports, Whom("B9", frozenset({"L1"}), {"name": True}), is_dry_run=False).blank()
+
+    assert deliver() == {"sent": 3, "found_there": 0, "delivered_before": 3, "revision": 1}
+
+    assert "(erased)" in (outbox / "2026-03-31/aster/queue.csv").read_text()
+    assert bytes_below(outbox / "2026-03-31/team") == teams
+    with workplace.connect() as connection:
+        assert verify(connection).findings == []
+
+
 def test_two_deliveries_of_a_date_do_not_work_at_once(workplace: Workplace, configure: Configure, outbox: Path) -> None:
     two_recipients(workplace)
     configure(aster={"recipient": "aster", "url": f"file://{outbox}"})
@@ -364,6 +387,18 @@ def test_a_signature_goes_with_the_recipient_s_manifest(
         f"openssl pkeyutl -verify -pubin -inkey {public} -rawin -in {manifest} -sigfile {signature}".split(), check=True
     )
     Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().verify(signature.read_bytes(), before)
+    # As the page for recipients says, word for word.
+    page = (CHECKOUT / "docs/how-to/deliver-exports.md").read_text(encoding="utf-8")
+    program = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    assert "key.verify(" in program and "sha256" in program
+    (manifest.parent / "public.pem").write_bytes(public.read_bytes())
+
+    def checks() -> bool:
+        return subprocess.run([sys.executable, "-c", program], cwd=manifest.parent, check=False).returncode == 0
+
+    assert checks()
+    (manifest.parent / "queue.csv").write_text("edited on its way")
+    assert not checks()
 
 
 # SFTP

@@ -42,7 +42,7 @@ TaskState = Literal["running", "waiting", "done", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """A task of a day's run begins or ends, or waits for the warehouse."""
+    """A task of a day's run begins or ends, or waits for the warehouse or its next try."""
 
     as_of_date: date
     task: str
@@ -419,6 +419,7 @@ def _report_change(day: date, instance: Any, seen: dict[tuple[str, int], str], r
     words: Mapping[str, TaskState] = {
         "running": "running",
         "up_for_reschedule": "waiting",
+        "up_for_retry": "waiting",  # for its next try, which for a recipient's server may be an hour away
         "success": "done",
         "failed": "failed",
     }
