@@ -87,6 +87,11 @@ def run(
             _end_in_error(step_run_id, error)
             if owner_kind == "dag_run" and not is_worth_retrying(error):
                 run_lock.release(run_id)
+            if isinstance(error, psycopg.OperationalError):
+                raise WarehouseError(
+                    f"The warehouse failed in step {name} of {as_of}: {_said(error)}; nothing of the step is left:"
+                    f" run it, or the whole day, again."
+                ) from error
             raise
         _end(step_run_id, result)
     if name == STEPS[-1] and owner_kind == "dag_run":
@@ -241,7 +246,7 @@ def publish(day: Day, step_run_id: int) -> dict[str, Any]:
         exports = {str(state): (int(revision), str(manifest_sha256)) for state, revision, manifest_sha256 in rows}
         done, intended = exports.get("done"), exports.get("intended")
         staged = export.stage(connection, day.as_of, settings)
-        if done is None and export.is_foreign(settings, day.as_of) and export.differences(staged, folder):
+        if done is None and export.is_foreign(staged):
             export.discard(staged)
             raise AlreadyExported(
                 f"{folder} stands there with other bytes, but this warehouse did not export it: move it away, or set "

@@ -3,6 +3,8 @@
 The day is 2026-03-31 of the clean portfolio; L11 and L02 are among the loans given to agency A1.
 """
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from psycopg import sql
 
 from arrears import orchestration, steps
-from arrears.errors import AlreadyExported, GateBlocked
+from arrears.errors import AlreadyExported, GateBlocked, WarehouseUnreachable
 from arrears.gate import run_gate
 from arrears.gate.verdict import Stage
 from arrears.warehouse.connections import connect
@@ -318,6 +320,36 @@ def test_a_held_loan_leaves_the_queues_and_the_rest_goes_out(workplace: conftest
     assert verdict.warnings[0] == (
         "queues.agency_assignment not-suppressed (expect_no_rows) failed for 1 of 13 rows, first loan_id=L11"
     )
+
+
+def test_a_server_that_goes_away_meanwhile_is_no_finding(workplace: conftest.Workplace) -> None:
+    """The gate's queries wait for a table; then the server ends every session, as it does when it is killed."""
+    entries = "select kind, subject from ledger.entries"
+    before = _found(workplace), workplace.rows(entries)
+
+    def end_who_wait(holder: psycopg.Connection) -> None:
+        with connect(role="admin", autocommit=True) as session:
+            while not session.execute("select 1 from pg_locks where not granted").fetchone():
+                time.sleep(0.05)
+            session.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+                " and pid not in (pg_backend_pid(), %s)",
+                [holder.info.backend_pid],
+            )
+            holder.rollback()
+
+    with connect(role="admin") as holder:
+        holder.execute("lock table working.portfolio_at_risk in access exclusive mode")
+        ending = threading.Thread(target=end_who_wait, args=[holder])
+        ending.start()
+        with pytest.raises(
+            WarehouseUnreachable, match="went away while the marts gate looked at 2026-03-31, and nothing"
+        ):
+            run_gate("marts", FIRST)
+        ending.join()
+
+    assert (_found(workplace), workplace.rows(entries)) == before
+    assert not run_gate("marts", FIRST).is_blocked
 
 
 def test_a_gate_run_again_finds_the_same_and_leaves_the_same(workplace: conftest.Workplace) -> None:

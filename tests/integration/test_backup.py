@@ -16,8 +16,9 @@ import pytest
 from psycopg import sql
 
 from arrears import steps, summary, warehouse
-from arrears.errors import BackupError, UsageError, WarehouseBusy, WarehouseError
+from arrears.errors import AlreadyExported, BackupError, UsageError, WarehouseBusy, WarehouseError
 from arrears.explain.account import explain
+from arrears.ledger.verification import verify
 from arrears.settings import get_settings
 from arrears.warehouse import backup, bootstrap, run_lock
 from arrears.warehouse.connections import url as role_url
@@ -115,6 +116,58 @@ def test_a_restored_home_gives_the_same_bytes_and_goes_on(
         (D + timedelta(days=1), "done"),
     ]
     assert bytes_below(exports / D.isoformat()) == bytes_below(workplace.exports / D.isoformat())
+
+
+@pytest.mark.slow
+def test_after_a_restore_the_ledger_verifies_and_the_next_day_has_the_bytes_of_a_home_that_was_never_restored(
+    workplace: Workplace,
+    server: Server,
+    drop: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = drop()
+    bookings = [a_repayment("T1"), a_repayment("T2", "L2", booked_at="2026-04-01T08:00:00Z")]
+    second, other = drop("second", transactions=bookings), drop("other", transactions=bookings[:1])
+    day_after = D + timedelta(days=1)
+    run_day(first, D)
+    backup.back_up(tmp_path / "backup")
+    run_day(second, day_after)
+    never_restored = bytes_below(workplace.exports)
+
+    _drop_databases(server)
+    # Where the exports lie on another disk, the later day's folder is still there: it is not of this backup.
+    with pytest.raises(
+        UsageError, match=rf"{day_after}/.* is there and not of this backup: restore into an empty home"
+    ):
+        backup.restore(tmp_path / "backup")
+    assert bytes_below(workplace.exports) == never_restored
+    assert _databases(server) == []
+
+    exports = tmp_path / "restored" / "exports"
+    monkeypatch.setenv("ARREARS_EXPORTS", str(exports))
+    # The heads of the ledger that was lost are ahead of the restored one, and would say so.
+    monkeypatch.setenv("ARREARS_LEDGER_HEADS", str(tmp_path / "restored" / "heads.jsonl"))
+    forget_settings()
+    backup.restore(tmp_path / "backup")
+    with warehouse.connect() as connection:
+        assert verify(connection).findings == []
+    assert run_day(first, D)["publish"]["is_unchanged"]
+    assert bytes_below(exports) == {name: content for name, content in never_restored.items() if str(D) in name}
+
+    # The later day's folder put back by hand: other data do not overwrite it, the same take it for their own.
+    shutil.copytree(workplace.exports / str(day_after), exports / str(day_after))
+    with pytest.raises(AlreadyExported, match=f"{day_after} stands there with other bytes, but this warehouse did not"):
+        run_day(other, day_after)
+    assert bytes_below(exports) == never_restored
+    run_day(second, day_after)
+    assert bytes_below(exports) == never_restored
+    with warehouse.connect() as connection:
+        assert connection.execute("select as_of_date, revision, state from ops.exports order by 1").fetchall() == [
+            (D, 1, "done"),
+            (day_after, 1, "done"),
+        ]
+        assert verify(connection).findings == []
 
 
 def test_a_backup_says_what_it_is_and_is_for_its_owner_alone(taken: Path) -> None:

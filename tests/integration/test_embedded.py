@@ -3,8 +3,11 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,6 +18,7 @@ from arrears.errors import UsageError, WarehouseError
 from arrears.warehouse.connections import embedded, url
 from arrears.warehouse.embedded import EmbeddedPostgres
 from tests.conftest import forget_settings
+from tests.conftest import url as server_url
 
 
 @pytest.fixture
@@ -43,6 +47,31 @@ def test_it_survives_kill_9_with_what_was_committed(home: Path) -> None:
 
     with warehouse.connect() as connection:
         assert connection.execute("select value from ops.portfolio where setting = 'kept'").fetchone() == ("yes",)
+
+
+def test_the_query_of_a_killed_process_ends_and_gives_its_locks_back(home: Path) -> None:
+    where = server_url(EmbeddedPostgres(home).start(), "postgres", "postgres")
+    query = "select pg_advisory_lock(1), pg_sleep(600)"
+    client = subprocess.Popen(
+        [sys.executable, "-c", f"import sys, psycopg; psycopg.connect(sys.argv[1]).execute('{query}')", where]
+    )
+    with psycopg.connect(where, autocommit=True) as connection:
+        at_work = "select 1 from pg_stat_activity where query = %s and state = 'active'"
+        wait_until(lambda: connection.execute(at_work, [query]).fetchone() is not None)
+        client.kill()
+        client.wait()
+
+        wait_until(lambda: connection.execute(at_work, [query]).fetchone() is None)
+
+        assert connection.execute("select pg_try_advisory_lock(1)").fetchone() == (True,)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Asks until it holds."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, f"not within {seconds} s"
+        time.sleep(0.1)
 
 
 def test_a_stale_pid_file_of_another_program_does_not_keep_it_down(home: Path) -> None:

@@ -84,13 +84,17 @@ def renew_signature(settings: Settings, as_of_date: date, manifest_sha256: str) 
     return True
 
 
-def is_foreign(settings: Settings, as_of_date: date) -> bool:
-    """Whether something stands where the export of a date that this warehouse never exported would become visible.
+def is_foreign(staged: StagedExport) -> bool:
+    """Whether another export stands where that of a date that this warehouse never exported would become visible.
 
-    Asked before publishing, for a date without a row in ops.exports: another warehouse with the same ARREARS_EXPORTS
-    made what stands there. --replace cannot replace it, because there is no revision to keep.
+    Asked before publishing, for a date that is not done in ops.exports: another warehouse with the same
+    ARREARS_EXPORTS, or this one before it was restored, made what stands there. --replace cannot replace it, because
+    there is no revision to keep. The same bytes are nobody's but this date's.
     """
-    return (settings.exports / as_of_date.isoformat()).exists()
+    visible = staged.exports / staged.as_of_date.isoformat()
+    return visible.exists() and (
+        manifest.sha256_of(visible) != staged.manifest_sha256 or bool(differences(staged, visible))
+    )
 
 
 def find_staged(as_of_date: date, manifest_sha256: str, settings: Settings) -> StagedExport:

@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 import psycopg
 
+from arrears.errors import WarehouseUnreachable
 from arrears.gate import engine
 from arrears.gate.data_docs import DATASOURCE, DocsSite
 from arrears.gate.verdict import KEYS_KEPT, Result, Stage
-from arrears.warehouse.connections import session_options, sqlalchemy_url
+from arrears.warehouse.connections import connect, session_options, sqlalchemy_url
 
 LOG = logging.getLogger(__name__)
 
@@ -66,9 +67,12 @@ def check(stage: Stage, as_of_date: date, checks: Sequence[Check], site: DocsSit
     """Runs one checkpoint over all suites; gives a result for every expectation of every suite, and the rows found.
 
     Fails closed: an expectation without a result, one that raised, a suite that did not run are results that block.
+
+    Raises:
+        WarehouseUnreachable: the server went away meanwhile; what raised because of that is no finding about the data.
     """
     gx = engine.load()
-    with engine.quiet():
+    with connect(as_of_date, autocommit=True) as session, engine.quiet():
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = {"globally": False, "metric_calculations": False}
         options = quote(session_options(as_of_date), safe="")
@@ -78,11 +82,23 @@ def check(stage: Stage, as_of_date: date, checks: Sequence[Check], site: DocsSit
             connection_string=f"{url}{'&' if '?' in url else '?'}options={options}&application_name=arrears",
         )
         try:
-            return _check(gx, context, datasource, stage, as_of_date, checks, site)
+            judged = _check(gx, context, datasource, stage, as_of_date, checks, site)
+            _need_same_server(session, stage, as_of_date)
+            return judged
         finally:
             # Two pools: of the data source, and of the engine that runs its queries.
             datasource.get_engine().dispose()
             datasource.get_execution_engine().engine.dispose()
+
+
+def _need_same_server(session: psycopg.Connection, stage: Stage, as_of_date: date) -> None:
+    try:
+        session.execute("select 1")
+    except psycopg.OperationalError as error:
+        raise WarehouseUnreachable(
+            f"The warehouse went away while the {stage} gate looked at {as_of_date}, and nothing was judged: run"
+            f" `arrears step gate_{stage} --as-of {as_of_date}` and the steps after it, or the whole day again."
+        ) from error
 
 
 def _check(

@@ -40,7 +40,7 @@ def _compiled(model: str, environment: Mapping[str, str] | None = None) -> Mappi
     dbt.invoke(
         ["compile", "--log-level", "none", "--full-refresh", "--select", f"+{model}"], date(1, 1, 1), environment
     )
-    return dbt.manifest()
+    return dbt.manifest_written_last()
 
 
 def _create_loan_delinquency_at(connection: psycopg.Connection, manifest: Mapping[str, Any]) -> None:

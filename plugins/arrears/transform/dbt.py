@@ -52,9 +52,39 @@ def target_folder() -> Path:
 
 
 def manifest() -> Mapping[str, Any]:
-    """The manifest as dbt wrote it last."""
-    document: Mapping[str, Any] = json.loads((target_folder() / "manifest.json").read_text(encoding="utf-8"))
+    """The project's manifest, as it was kept when the warehouse was prepared for this version of it."""
+    return _read(_manifest_file())
+
+
+def manifest_written_last() -> Mapping[str, Any]:
+    """What dbt's last invocation in this process wrote: after `compile` with the SQL of what was compiled."""
+    return _read(target_folder() / "manifest.json")
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    document: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return document
+
+
+def _manifest_file() -> Path:
+    """Where the manifest of this version of the project is kept.
+
+    dbt writes its own in place whenever a process parses the project: killed meanwhile, it would leave half of it.
+    """
+    return get_settings().home / "dbt" / f"manifest-{project_sha256()[:16]}.json"
+
+
+def _keep_manifest() -> None:
+    """Keeps the parsed project's manifest, whole or not at all; those of other versions go."""
+    file = _manifest_file()
+    beside = file.with_suffix(".new")
+    _kept_manifest.write(str(beside))
+    with beside.open("rb") as written:
+        os.fsync(written.fileno())
+    beside.rename(file)
+    for other in file.parent.glob("manifest-*"):
+        if other != file:
+            other.unlink()
 
 
 def build(selector: str, as_of: date, *, anew: bool = False) -> list[NodeRun]:
@@ -128,7 +158,7 @@ def project_sha256() -> str:
 
 def is_prepared(connection: psycopg.Connection) -> bool:
     """Whether seeds and marts' tables stand as this version of the project says."""
-    return kept(connection, FINGERPRINT) == project_sha256() and (target_folder() / "manifest.json").exists()
+    return kept(connection, FINGERPRINT) == project_sha256() and _manifest_file().exists()
 
 
 def prepare() -> bool:
@@ -144,6 +174,7 @@ def prepare() -> bool:
             return False
     any_date = date(1, 1, 1)
     invoke(["parse"], any_date)
+    _keep_manifest()
     with connect() as connection:
         publishing.make_marts(connection, manifest())
     invoke(["seed", "--full-refresh"], any_date)

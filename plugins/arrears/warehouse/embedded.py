@@ -216,6 +216,7 @@ class EmbeddedPostgres:
             "shared_buffers": f"{min(4 * GIB, memory // 6) // 1024**2}MB",
             "work_mem": f"{min(GIB // 2, memory // 48) // 1024**2}MB",
             "maintenance_work_mem": f"{min(GIB, memory // 24) // 1024**2}MB",
+            "client_connection_check_interval": "'5s'",  # a killed worker's query ends, and with it its locks
             "max_wal_size": "8GB",
             "checkpoint_completion_target": "0.9",
             "wal_compression": "pglz",

@@ -109,11 +109,16 @@ def test_another_export_of_the_date_is_not_overwritten(settings: Settings) -> No
 
 
 def test_what_stands_where_a_new_date_would_appear_is_foreign(settings: Settings) -> None:
-    assert not is_foreign(settings, DAY)
-    make_visible(a_staged_export(settings), replace_revision=None)
+    first = a_staged_export(settings, "first")
+    assert not is_foreign(first)
+    make_visible(first, replace_revision=None)
 
-    assert is_foreign(settings, DAY)
-    assert not is_foreign(settings, date(2026, 4, 1))
+    assert is_foreign(a_staged_export(settings, "second"))
+    assert is_foreign(a_staged_export(settings, "first", code="2"))  # its manifest would never be this warehouse's
+    same = a_staged_export(settings, "first")
+    assert not is_foreign(same)
+    (settings.exports / "2026-03-31/team/queue.csv").write_text("first, with a word more")
+    assert is_foreign(same)
 
 
 @pytest.mark.usefixtures("open_umask")

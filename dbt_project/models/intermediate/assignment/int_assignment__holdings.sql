@@ -15,7 +15,7 @@ loans as (
 ),
 
 exports as (
-    select * from {{ source('ops', 'exports') }}
+    {{ exported_before(source('ops', 'exports')) }}
 ),
 
 assignments as (
@@ -61,9 +61,6 @@ latest as (
 last_exported as (
     select max(as_of_date) as as_of_date
     from exports
-    where
-        state = 'done'
-        and as_of_date < {{ as_of_date() }}
 ),
 
 {# A recall that was known when the account was given again, to begin on a later day, is over. #}
