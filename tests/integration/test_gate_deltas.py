@@ -10,8 +10,8 @@ import pytest
 from arrears import gate
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.catalogue import row_of, set_in_first, set_value
 from tests.defects.clean_portfolio import Row, clean_drop
+from tests.defects.delivery import row_of, set_in_first, set_value
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, with_first_drop
 
 FOURTH = date(2026, 4, 3)

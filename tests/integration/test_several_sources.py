@@ -11,8 +11,8 @@ from arrears.extraction import batches
 from arrears.gate import Verdict, judge_batches
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.catalogue import row_of
 from tests.defects.clean_portfolio import Drop, clean_drop, of_another_lender
+from tests.defects.delivery import row_of
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, add_source
 
 FOURTH = date(2026, 4, 3)

@@ -20,7 +20,14 @@ THRESHOLDS = SEEDS / "gate_thresholds.csv"
 MINOR_UNITS = SEEDS / "currency_minor_units.csv"
 
 ANY_TABLE = "*"
-KINDS = ("row_findings", "keys_of_two_sources", "deletions", "row_count_fall", "known_loans_missing")
+KINDS = (
+    "row_findings",
+    "keys_of_two_sources",
+    "deletions",
+    "row_count_fall",
+    "known_loans_missing",
+    "loans_incomplete",
+)
 
 
 @dataclass(frozen=True, slots=True)
