@@ -34,8 +34,8 @@ LOANS = int(os.environ.get("ARREARS_BENCH_LOANS", "2000"))
 WORKERS = int(os.environ.get("ARREARS_BENCH_WORKERS", "2"))
 ONLY = os.environ.get("ARREARS_BENCH_KINDS", "")
 SEED, MONTHS = 7, 24
-# The fifth of a month: dates whose day and month can change places, and a day of many bookings.
-DAY = date(2026, 3, 5)
+# Day and month can change places, and payments were booked and bounced.
+DAY = date(2026, 3, 12)
 DAYS_BEFORE = 8
 PAGE = Path(__file__).parents[1] / "docs/quality-measured.md"
 COMMAND = "python -m benchmarks gate-recall"

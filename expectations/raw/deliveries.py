@@ -297,7 +297,7 @@ def _rows_are_there_once(thresholds: Thresholds) -> rules.ExpectNoRows:
 # A file that did not move is yesterday's copy where it moved, by so many rows, in each of the last drops: a week of
 # them, so that a lender who books on working days is not told of every Sunday.
 DROPS_COMPARED = 7
-FEWEST_ROWS_MOVED = 10
+FEWEST_ROWS_MOVED = 5
 
 
 def _table_moves() -> rules.ExpectNoRows:

@@ -12,6 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
+
 from arrears.contract.servicing import contract
 from arrears.simulation.portfolio.defects import DEFECTS as SIMULATED
 from tests.defects.clean_portfolio import GONE, Row
@@ -148,11 +150,19 @@ def simulated(kind: str) -> Inject:
         else:
             assert told.changed is not None
             spoilt = typed(chosen, table)
-            value = texts(spoilt.select(told.changed.cast(spoilt.schema[told.column]).alias(told.column)))
-            for row, changed in zip(chosen, value, strict=True):
-                row |= changed
+            changed = told.changed.cast(spoilt.schema[told.column]).alias(told.column)
+            value = texts(spoilt.with_columns(changed).select(told.column))
+            for row, new in zip(chosen, value, strict=True):
+                row |= new
 
     return inject
+
+
+def simulated_value(kind: str) -> Any:
+    """What the simulator puts into the column, whatever stood there."""
+    value = SIMULATED[kind].changed
+    assert value is not None
+    return pl.select(value).item()
 
 
 # Rows of the domain
@@ -1232,7 +1242,7 @@ CATALOGUE: tuple[Defect, ...] = (
     Defect(
         "a reversal of an unknown booking",
         "bookings",
-        simulated("reversal_of_unknown"),
+        reverse(reverses_transaction_id=simulated_value("reversal_of_unknown")),
         "raw.transactions",
         "reversal-known",
     ),
