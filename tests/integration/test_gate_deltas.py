@@ -140,7 +140,9 @@ def test_rows_of_a_loan_that_waits_in_quarantine_wait_with_it_and_follow_it(ware
     follows = warehouse.judge({"instalments": [instalment]}, THIRD, A_DELTA)
     assert [(result.suite, result.rule) for result in follows.failures] == [("raw.instalments", "loan_id-held")]
 
-    mended = warehouse.judge({"loans": [loan("L99", principal_amount="100.00", maturity_on=instalment["due_on"])]}, FOURTH, A_DELTA)
+    mended = warehouse.judge(
+        {"loans": [loan("L99", principal_amount="100.00", maturity_on=instalment["due_on"])]}, FOURTH, A_DELTA
+    )
     assert mended.failures == ()
     assert warehouse.rows("select loan_id, _known_from from versions.instalments where loan_id = 'L99'") == [
         ("L99", FOURTH)
