@@ -141,9 +141,9 @@ def _measure(home: Path) -> tuple[list[Line], list[Alarm]]:
             admin.execute("select pg_reload_conf()")
         _simulate(home / "main", CleanDays("", LOANS, SEED, DAY - timedelta(days=DAYS_BEFORE), DAY, deltas=False))
         _prepare(home, urls)
-        jobs: list[tuple[str, Any]] = [] if ONLY else [("clean", series) for series in SERIES]
+        jobs: list[tuple[str, Any]] = [("raw", defect.name) for defect in CATALOGUE if ONLY in defect.name]
         jobs += [("built", defect.name) for defect in BUILT if ONLY in defect.name]
-        jobs += [("raw", defect.name) for defect in CATALOGUE if ONLY in defect.name]
+        jobs += [] if ONLY else [("clean", series) for series in sorted(SERIES, key=lambda series: -series.count)]
         order = {name: place for place, (_, name) in enumerate(jobs) if isinstance(name, str)}
         lines: list[Line] = []
         alarms: list[Alarm] = []
@@ -151,7 +151,6 @@ def _measure(home: Path) -> tuple[list[Line], list[Alarm]]:
         context = get_context("spawn")
         number = context.Value("i", 0)
         with ProcessPoolExecutor(WORKERS, context, initializer=_begin, initargs=(home, urls, number)) as pool:
-            # The long jobs first.
             waiting = {pool.submit(_do, kind, what): (kind, what) for kind, what in jobs}
             for done, future in enumerate(as_completed(waiting), start=1):
                 kind, what = waiting[future]

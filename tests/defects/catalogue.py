@@ -1338,11 +1338,11 @@ CATALOGUE: tuple[Defect, ...] = (
     Defect(
         "the first drop's bookings cut off",
         "truncation",
-        keep_share("transactions", 0.5),
+        keep_share("transactions", 0.4),
         "raw.loans@other",
         "loans-whole",
         outcome="block",
-        rate="50 % of the rows",
+        rate="60 % of the rows",
         source="other",
     ),
     Defect(

@@ -12,7 +12,7 @@ from arrears.gate.checking import Check
 from arrears.gate.thresholds import Thresholds
 
 WORKING = "working"
-MARTS = ("loan_delinquency", "portfolio_at_risk", "loan_risk_score", "servicer_reconciliation")
+MARTS = ("loan_delinquency", "portfolio_at_risk", "loan_risk_score")
 QUEUES = ("agency_assignment", "collection_queue")
 
 
