@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import calibration, daily_run, delinquency, extraction, ledger, simulation
+from benchmarks import calibration, daily_run, delinquency, extraction, gate_recall, ledger, simulation
 
 BENCHMARKS = {
     "daily_run": daily_run.main,
@@ -11,18 +11,21 @@ BENCHMARKS = {
     "calibration": calibration.main,
     "simulation": simulation.main,
     "ledger": ledger.main,
+    "gate-recall": gate_recall.main,
 }
 
 
 def main() -> None:
     """Runs the named benchmarks, or all."""
-    names = sys.argv[1:] or list(BENCHMARKS)
+    names = [name for name in sys.argv[1:] if not name.startswith("--")] or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
         sys.exit(f"There is no benchmark {unknown[0]}: there are {', '.join(BENCHMARKS)}.")
     for name in names:
-        print(f"\n## {name}\n")
+        if "--json" not in sys.argv:
+            print(f"\n## {name}\n")
         BENCHMARKS[name]()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -129,6 +129,14 @@ def suite(working: str, as_of_date: date) -> gx.ExpectationSuite:
                 ),
                 rules.table("as-of-date", "Every line is of the day that is built."),
             ),
+            rules.no_rows(
+                query(
+                    "with lines as (select * from {batch})"
+                    " select loan_id, 'loan ' || loan_id || ' is to be worked on ' || work_on as detail from lines"
+                    " where work_on is null or work_on <= date '{as_of_date}'"
+                ),
+                rules.table("worked-after", "Every line is to be worked after the day that is built."),
+            ),
             gxe.ExpectCompoundColumnsToBeUnique(column_list=list(KEY), meta=key, description=key["sentence"]),
             rules.no_rows(query(IN_TWO_QUEUES), rules.table("one-queue", "No loan is in two recipients' queues.")),
             rules.no_rows(

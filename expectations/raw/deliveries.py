@@ -19,6 +19,8 @@ select
     tables.table_name,
     tables.is_delivered,
     tables.row_count,
+    tables.duplicate_count,
+    tables.new_count,
     tables.deleted_count - coalesce(vanished_together.row_count, 0) as deleted_count,
     tables.warnings,
     tables.delivered_columns,
@@ -234,6 +236,9 @@ def suite(loaded: Loaded, thresholds: Thresholds) -> gx.ExpectationSuite:
                 severity="warning",
             ),
             _columns_stay(),
+            _rows_are_there_once(thresholds),
+            _table_moves(),
+            _rates_are_fresh(loaded),
             _amounts_are_in_the_loans_currency(),
             _known_loans_recur(thresholds),
         ],
@@ -271,6 +276,93 @@ def _columns_stay() -> rules.ExpectNoRows:
         group by delivered._batch_id, delivered.table_name, delivered.last_delivery_date
         """,
         rules.table("columns-stay", "A column once delivered is in every later drop of its table.", is_waivable=True),
+    )
+
+
+def _rows_are_there_once(thresholds: Thresholds) -> rules.ExpectNoRows:
+    """A row that is there twice, the same, counts once; a whole file of them was put together wrongly."""
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}})
+        select delivered._batch_id, delivered.table_name,
+            delivered.table_name || ' has ' || delivered.duplicate_count || ' of ' || delivered.row_count
+            || ' rows twice, the same; each counts once' as detail
+        from delivered
+        left join ({thresholds.sql("row_findings")}) as threshold on threshold.table_name = delivered.table_name
+        left join ({thresholds.sql("row_findings")}) as usual on usual.table_name = '*'
+        where delivered.duplicate_count > delivered.row_count * coalesce(threshold.share, usual.share)
+            and delivered.duplicate_count >= coalesce(threshold.minimum_count, usual.minimum_count)
+        """,
+        rules.table("rows-once", "No file has its rows twice."),
+        severity="warning",
+    )
+
+
+# A file that did not move is yesterday's copy where it moved, by so many rows, in each of the last drops: a week of
+# them, so that a lender who books on working days is not told of every Sunday.
+DROPS_COMPARED = 7
+FEWEST_ROWS_MOVED = 5
+
+
+def _table_moves() -> rules.ExpectNoRows:
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}})
+        select delivered._batch_id, delivered.table_name,
+            delivered.table_name || ' has no new row, and had {FEWEST_ROWS_MOVED} and more in each of the last'
+            || ' {DROPS_COMPARED} drops: the file may be an old one' as detail
+        from delivered
+        inner join ops.batches as batches on delivered._batch_id = batches.batch_id
+        where delivered.table_name = 'transactions' and delivered.new_count = 0 and not delivered.is_first
+            and (
+                select count(*) filter (where earlier.new_count >= {FEWEST_ROWS_MOVED})
+                from (
+                    select tables.new_count
+                    from ops.batches as others
+                    inner join ops.batch_tables as tables
+                        on others.batch_id = tables.batch_id and tables.table_name = delivered.table_name
+                    where others.source = delivered.source and others.state = 'accepted' and not others.is_first
+                        and (others.known_from, others.batch_date) < (batches.known_from, batches.batch_date)
+                    order by others.known_from desc, others.batch_date desc
+                    limit {DROPS_COMPARED}
+                ) as earlier
+            ) = {DROPS_COMPARED}
+        """,
+        rules.table("table-moves", "Bookings go on, where they did in every drop of a week."),
+        severity="warning",
+    )
+
+
+# Markets close for long weekends; a feed that stopped is silent for longer.
+DAYS_WITHOUT_A_RATE = 10
+
+
+def _rates_are_fresh(loaded: Loaded) -> rules.ExpectNoRows:
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        quotes as (
+            select max(known.quoted_on) as quoted_on
+            from {loaded.in_force("fx_rates")} as known
+            where not exists (
+                select 1 from raw.fx_rates as gone
+                where gone._batch_id in {loaded.batches_sql} and gone._is_deleted and gone._source = known._source
+                    and gone.currency = known.currency and gone.base_currency = known.base_currency
+                    and gone.quoted_on = known.quoted_on
+            )
+            union all
+            select max(quoted_on) from raw.fx_rates where _batch_id in {loaded.batches_sql} and not _is_deleted
+        ),
+        newest as (select max(quoted_on) as quoted_on from quotes)
+        select delivered._batch_id, delivered.table_name,
+            'the newest exchange rate is of ' || newest.quoted_on || ', older than {DAYS_WITHOUT_A_RATE} days' as detail
+        from delivered
+        cross join newest
+        where delivered.table_name = 'fx_rates' and delivered.last_delivery_date is not null
+            and delivered.batch_date - newest.quoted_on > {DAYS_WITHOUT_A_RATE}
+        """,
+        rules.table("rates-fresh", f"Exchange rates are no older than {DAYS_WITHOUT_A_RATE} days."),
+        severity="warning",
     )
 
 

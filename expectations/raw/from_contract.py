@@ -22,6 +22,8 @@ def expectations(table: Table, loaded: Loaded) -> list[gxe.Expectation]:
     found: list[gxe.Expectation] = [rules.rows_are_due(), key_is_unique(table, loaded)]
     for column in table.columns:
         found += of_column(table, column, loaded)
+    if {"starts_on", "ends_on"} <= set(table.column_names):
+        found.append(ends_after_it_starts(table))
     if table.only_grows:
         found.append(known_row_stays(table, loaded))
     if loaded.source_count > 1:
@@ -65,6 +67,19 @@ def of_column(table: Table, column: Column, loaded: Loaded) -> list[gxe.Expectat
     if column.references:
         found.append(reference_is_known(table, column, loaded))
     return found
+
+
+def ends_after_it_starts(table: Table) -> ExpectNoRows:
+    """A span that ends before it starts holds on no day: a slip in either date."""
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}})
+        select {identity(table)}, delivered.ends_on || ', it starts on ' || delivered.starts_on as detail
+        from delivered
+        where delivered.ends_on < delivered.starts_on
+        """,
+        rules.row("ends-after-start", f"Nothing in {table.name} ends before it starts.", "it ends on {value}"),
+    )
 
 
 def identity(table: Table, alias: str = "delivered") -> str:

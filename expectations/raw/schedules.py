@@ -14,6 +14,12 @@ from expectations.rules import ExpectNoRows, Meta
 # Of one instalment, in units of the currency: schedules are rounded to whole units, and the rest is seldom evened out.
 LARGEST_ROUNDING = 1
 
+# A schedule may end so long before its loan matures: a rest that is paid in one sum has an instalment of its own.
+DAYS_BEFORE_MATURITY = 92
+
+# So many loans of a delivery with a disbursement show that the lender books them.
+FEWEST_BOOKED = 5
+
 # Rows that come before their loan by more than ten years have a wrong date.
 FAR_BEFORE_DAYS = 3653
 
@@ -271,6 +277,133 @@ def has_instalments(loaded: Loaded) -> ExpectNoRows:
             )
         """,
         rules.table("has-instalments", "Every loan that is not revolving has a schedule."),
+        severity="warning",
+    )
+
+
+def reaches_maturity(loaded: Loaded) -> ExpectNoRows:
+    """A schedule that ends long before its loan matures was cut off, or is an older one's rest.
+
+    Of a loan drawn in parts the schedule may follow the drawings.
+    """
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        open as (
+            select * from delivered
+            where status in ('active', 'written_off') and product <> 'revolving' and is_drawn_in_parts is not true
+        ),
+        claims as (
+            select known._source, known.loan_id, max(known.due_on) as due_on
+            from {loaded.in_force("instalments")} as known
+            where known.loan_id in (select loan_id from open)
+            group by known._source, known.loan_id
+            union all
+            select _source, loan_id, max(due_on) from raw.instalments
+            where _batch_id in {loaded.batches_sql} and not _is_deleted and loan_id in (select loan_id from open)
+            group by _source, loan_id
+        ),
+        ends as (select _source, loan_id, max(due_on) as ends_on from claims group by _source, loan_id)
+        select open._batch_id, open.loan_id,
+            'loan ' || open.loan_id || ' matures on ' || open.maturity_on || ' and its last instalment is due on '
+            || ends.ends_on as detail
+        from open
+        inner join ends on open.loan_id = ends.loan_id and open._source = ends._source
+        where ends.ends_on < open.maturity_on - {DAYS_BEFORE_MATURITY}
+            and not exists (
+                select 1 from quarantine.rows as held
+                where held.batch_id in {loaded.batches_sql} and held.stage = 'extract'
+                    and held.table_name = 'instalments' and held.loan_id = open.loan_id
+            )
+        """,
+        rules.table("schedule-reaches-maturity", "The schedule of a loan that is not revolving reaches its maturity."),
+        severity="warning",
+    )
+
+
+def has_disbursement(loaded: Loaded) -> ExpectNoRows:
+    """Where a third of the loans delivered have a disbursement among their bookings, one without has lost its own.
+
+    A lender that books none, or whose history begins later, has hardly any loans with.
+    """
+    latest = max(batch.batch_date for batch in loaded.batches)
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        open as (
+            select * from delivered
+            where status in ('active', 'written_off') and disbursed_on < date '{latest}'
+        ),
+        disbursed as (
+            select known._source, known.loan_id from {loaded.in_force("transactions")} as known
+            where known.kind = 'disbursement' and known.loan_id in (select loan_id from open)
+            union
+            select _source, loan_id from raw.transactions
+            where _batch_id in {loaded.batches_sql} and not _is_deleted
+                and kind = 'disbursement' and loan_id in (select loan_id from open)
+        ),
+        told as (
+            select open._batch_id, open.loan_id, open.disbursed_on, disbursed.loan_id is not null as is_booked,
+                count(disbursed.loan_id) over (partition by open._batch_id) as booked_count,
+                count(*) over (partition by open._batch_id) as loan_count
+            from open
+            left join disbursed on open.loan_id = disbursed.loan_id and open._source = disbursed._source
+        )
+        select told._batch_id, told.loan_id,
+            'loan ' || told.loan_id || ' was disbursed on ' || told.disbursed_on || ' and no booking says so' as detail
+        from told
+        where not told.is_booked and told.booked_count >= {FEWEST_BOOKED} and told.booked_count * 3 >= told.loan_count
+            and not exists (
+                select 1 from quarantine.rows as held
+                where held.batch_id in {loaded.batches_sql} and held.stage = 'extract'
+                    and held.table_name = 'transactions' and held.loan_id = told.loan_id
+            )
+        """,
+        rules.table("has-disbursement", "Every loan's disbursement is booked, where many loans' are."),
+        severity="warning",
+    )
+
+
+def principal_is_the_schedules(loaded: Loaded) -> ExpectNoRows:
+    """A known loan's principal does not move away from the schedule that was agreed with it.
+
+    Where the first version is delivered too, `first_version_adds_up` compares them.
+    """
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        moved as (
+            select delivered.*, known.principal_amount as known_amount
+            from delivered
+            inner join {loaded.in_force("loans")} as known
+                on delivered.loan_id = known.loan_id and delivered._source = known._source
+            where delivered.principal_amount <> known.principal_amount
+                and delivered.product <> 'revolving' and delivered.is_drawn_in_parts is not true
+                and not exists (
+                    select 1 from raw.instalments as now
+                    where now._batch_id in {loaded.batches_sql} and now._source = delivered._source
+                        and now.loan_id = delivered.loan_id and now.schedule_version = 1
+                )
+        ),
+        scheduled as (
+            select moved._source, moved.loan_id, sum(known.principal_amount) as amount,
+                count(*) * {LARGEST_ROUNDING} as rounding_amount
+            from moved
+            inner join {loaded.in_force("instalments")} as known
+                on moved.loan_id = known.loan_id and known.schedule_version = 1 and moved._source = known._source
+            group by moved._source, moved.loan_id
+            having bool_or(known.basis = 'unpaid') is not true
+        )
+        select moved._batch_id, moved.loan_id,
+            'loan ' || moved.loan_id || ' of ' || trim_scale(moved.known_amount) || ' is now of '
+            || trim_scale(moved.principal_amount) || ' ' || moved.currency || ', its instalments add up to '
+            || trim_scale(scheduled.amount) as detail
+        from moved
+        inner join scheduled on moved.loan_id = scheduled.loan_id and moved._source = scheduled._source
+        where abs(moved.principal_amount - scheduled.amount)
+            > greatest(scheduled.rounding_amount, abs(moved.known_amount - scheduled.amount))
+        """,
+        rules.table("principal-of-the-schedule", "A known loan's principal stays that of its schedule."),
         severity="warning",
     )
 

@@ -9,6 +9,9 @@ from expectations.raw import amounts, from_contract, schedules
 from expectations.raw.from_contract import identity
 from expectations.rules import ExpectNoRows
 
+# A payment is valued within days of its booking; a correction may reach back for a quarter.
+DAYS_AHEAD, DAYS_BACK = 14, 92
+
 
 def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
     """The contract's rules, those on amounts and dates, and those on reversals and waivers."""
@@ -22,12 +25,76 @@ def suite(table: Table, loaded: Loaded) -> gx.ExpectationSuite:
             amounts.as_fine_as_the_currency(table, ["amount"], loaded),
             *schedules.not_before_disbursement(table, "effective_on", loaded, "booking is valued"),
             schedules.credit_is_within_the_loan(loaded),
+            _value_date_is_near_the_booking(loaded),
+            _booking_is_there_once(loaded),
             _waiver_names_a_component(table),
             _reversal_names_a_booking(table, loaded),
             _reversal_is_whole(table, loaded),
             _reversal_is_not_reversed(table, loaded),
             _booking_is_reversed_once(table, loaded),
         ],
+    )
+
+
+def _value_date_is_near_the_booking(loaded: Loaded) -> ExpectNoRows:
+    """Day and month that have changed places, another year, a correction of long ago: somebody should look.
+
+    In a first drop bookings may bear the day on which they were taken over from another system.
+    """
+    first = ", ".join(f"'{batch.batch_id}'" for batch in loaded.batches if batch.is_first) or "''"
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}})
+        select delivered._batch_id, delivered.transaction_id,
+            'booking ' || delivered.transaction_id || ' of ' || cast(delivered.booked_at as date) || ' is valued on '
+            || delivered.effective_on as detail
+        from delivered
+        where delivered._batch_id not in ({first})
+            and delivered.effective_on - cast(delivered.booked_at as date) not between -{DAYS_BACK} and {DAYS_AHEAD}
+        """,
+        rules.table(
+            "effective_on-near-booking",
+            f"A booking is valued at most {DAYS_BACK} days before it was booked, and {DAYS_AHEAD} after.",
+        ),
+        severity="warning",
+    )
+
+
+def _booking_is_there_once(loaded: Loaded) -> ExpectNoRows:
+    """Two bookings of one loan, kind, amount and instant are one, delivered under two numbers.
+
+    Where only the day is told (its end stands for it), two equal payments are two.
+    """
+    same = ("loan_id", "_source", "kind", "amount", "effective_on", "booked_at")
+    return rules.no_rows(
+        f"""
+        with delivered as (select * from {{batch}}),
+        credits as (
+            select * from delivered
+            where kind in ('repayment', 'recovery', 'credit_note') and extract(second from booked_at) <> 59.999999
+        ),
+        bookings as (
+            select transaction_id, {", ".join(same)},
+                coalesce(channel, '') as channel, coalesce(component, '') as component
+            from credits
+            union
+            select known.transaction_id, {", ".join(f"known.{name}" for name in same)},
+                coalesce(known.channel, ''), coalesce(known.component, '')
+            from {loaded.in_force("transactions")} as known
+            inner join credits on {" and ".join(f"known.{name} = credits.{name}" for name in same)}
+        )
+        select credits._batch_id, credits.transaction_id,
+            'booking ' || credits.transaction_id || ' is booking ' || min(bookings.transaction_id) || ' again' as detail
+        from credits
+        inner join bookings
+            on {" and ".join(f"credits.{name} = bookings.{name}" for name in same)}
+                and coalesce(credits.channel, '') = bookings.channel
+                and coalesce(credits.component, '') = bookings.component
+                and credits.transaction_id > bookings.transaction_id
+        group by credits._batch_id, credits.transaction_id
+        """,
+        rules.table("booking-once", "No payment is booked twice at one instant, under two numbers."),
+        severity="warning",
     )
 
 

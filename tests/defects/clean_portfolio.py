@@ -7,6 +7,7 @@ on. Loan number n has paid its first (3 + n mod 8) instalments on their due date
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from arrears.contract.servicing import contract
@@ -104,6 +105,34 @@ def clean_drop() -> Drop:
     }
 
 
+def next_drop() -> Drop:
+    """The next day's: every loan has paid another instalment on 2026-03-31, and one payment has bounced."""
+    drop = clean_drop()
+    drop["transactions"] += [
+        {
+            "transaction_id": f"L{number:02}-N",
+            "loan_id": f"L{number:02}",
+            "kind": "repayment",
+            "effective_on": "2026-03-31" if number > 2 else "2026-03-12",
+            "booked_at": f"2026-03-31T09:00:{number:02}+00:00",
+            "amount": "110.00",
+            "channel": "transfer",
+        }
+        for number in range(1, LOANS + 1)
+    ] + [
+        {
+            "transaction_id": "L04-X",
+            "loan_id": "L04",
+            "kind": "reversal",
+            "effective_on": "2026-03-31",
+            "booked_at": "2026-03-31T10:00:00+00:00",
+            "amount": "110.00",
+            "reverses_transaction_id": "L04-R02",
+        }
+    ]
+    return drop
+
+
 def of_another_lender(prefix: str = "X") -> Drop:
     """The same portfolio under other keys."""
     drop = clean_drop()
@@ -119,7 +148,8 @@ def _borrower(number: int) -> Row:
     return {
         "borrower_id": f"B{number:02}",
         "kind": "person",
-        "name": f"Debtor {number}",
+        "name": f"Debtor {number}" if number != 12 else "Débiteur 12",
+        "national_id": f"ID-{number:02}",
         "country": "DE",
         "time_zone": "Europe/Berlin",
         "income_amount": "2500.00",
@@ -232,19 +262,19 @@ def _contract(contract_id: str, agency_id: str, capacity: int) -> Row:
     }
 
 
-def write_drop(folder: Path, drop: Mapping[str, Sequence[Row]]) -> Path:
+def write_drop(
+    folder: Path, drop: Mapping[str, Sequence[Row]], columns_of: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Path:
     """Writes a drop as CSV files; gives the folder.
 
-    Every file has every column of the contract but those GONE, and what else stands in its rows.
+    Every file has the columns given for it, else those of the contract, but those GONE; and what else stands in its
+    rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in drop.items():
-        columns = [
-            column
-            for column in contract()[name].column_names
-            if not rows or any(row.get(column) != GONE for row in rows)
-        ]
-        columns += sorted({column for row in rows for column in row} - set(contract()[name].column_names))
+        given = columns_of.get(name, contract()[name].column_names)
+        columns = [column for column in given if not rows or any(row.get(column) != GONE for row in rows)]
+        columns += sorted({column for row in rows for column in row} - set(given) - set(contract()[name].column_names))
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
             writer.writeheader()

@@ -51,6 +51,10 @@ class GateWarehouse:
         folder = write_drop(self.folder / f"drop-{self._count}", drop)
         if said is not None:
             (folder / "drop.yml").write_text(yaml.safe_dump(dict(said)))
+        return self.deliver_folder(folder, day, source, is_late)
+
+    def deliver_folder(self, folder: Path, day: date, source: str = "contract", is_late: bool = False) -> str:
+        """Extracts a drop's folder for a day; gives the batch's id."""
         with connect() as connection:
             sources.portfolio(connection, source)
             loaded = batches.extract(

@@ -6,9 +6,7 @@ The day is 2026-03-31 of the clean portfolio; L11 and L02 are among the loans gi
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psycopg
 import pytest
@@ -21,6 +19,8 @@ from arrears.gate.verdict import Stage
 from arrears.warehouse.connections import connect
 from arrears.warehouse.embedded import Server
 from tests import conftest
+from tests.defects.built_catalogue import BUILT, BuiltDefect
+from tests.defects.delivery import SHARE
 from tests.defects.gate_warehouse import FIRST
 from tests.defects.sampling import sampled
 
@@ -47,22 +47,6 @@ def _template(_template: str, server: Server, session_home: Path) -> str:
     return TEMPLATE
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltDefect:
-    """A statement that breaks the built day, and the rule that must find it."""
-
-    name: str
-    stage: Stage
-    statement: str
-    suite: str
-    rule: str
-    outcome: Literal["row", "block", "warning"]
-    held_loans: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return self.name.replace(" ", "-")
-
-
 def _suppress(borrower: str, kind: str = "cease_contact", channel: str = "null") -> str:
     return (
         "insert into versions.suppressions (suppression_id, borrower_id, kind, channel, starts_on, _source, _batch_id,"
@@ -71,218 +55,24 @@ def _suppress(borrower: str, kind: str = "cease_contact", channel: str = "null")
     )
 
 
-DEFECTS = (
-    BuiltDefect(
-        "arrears that are not the sum of their components",
-        "marts",
-        "update working.loan_delinquency set arrears_fee_amount = arrears_fee_amount + 1 where loan_id = 'L11'",
-        "marts.loan_delinquency",
-        "arrears-add-up",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a bucket that does not fit",
-        "marts",
-        "update working.loan_delinquency set bucket = '360+' where loan_id = 'L11'",
-        "marts.loan_delinquency",
-        "bucket-fits",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "days counted from another date",
-        "marts",
-        "update working.loan_delinquency set days_past_due = days_past_due + 1 where loan_id = 'L11'",
-        "marts.loan_delinquency",
-        "days-from-oldest-unpaid",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "negative arrears",
-        "marts",
-        "update working.loan_delinquency set arrears_amount = -1, arrears_principal_amount = -1,"
-        " arrears_interest_amount = 0, arrears_fee_amount = 0, arrears_penalty_amount = 0 where loan_id = 'L11'",
-        "marts.loan_delinquency",
-        "arrears_amount-not-negative",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a loan lost on the way",
-        "marts",
-        "delete from working.loan_delinquency where loan_id = 'L11'",
-        "marts.loan_delinquency",
-        "loans-complete",
-        "block",
-    ),
-    BuiltDefect(
-        "a row of another day",
-        "marts",
-        "update working.loan_delinquency set as_of_date = as_of_date - 1 where loan_id = 'L11'",
-        "marts.loan_delinquency",
-        "as-of-date",
-        "block",
-    ),
-    BuiltDefect(
-        "fees added to every loan",
-        "marts",
-        "update working.loan_delinquency set arrears_fee_amount = arrears_fee_amount + 1",
-        "marts.loan_delinquency",
-        "row-findings",
-        "block",
-    ),
-    BuiltDefect(
-        "a score outside its scorecard",
-        "marts",
-        "update working.loan_risk_score set score = 99999 where loan_id = 'L11'",
-        "marts.loan_risk_score",
-        "score-range",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a loan without a score",
-        "marts",
-        "delete from working.int_risk__loans_scored where loan_id = 'L11'",
-        "marts.loan_risk_score",
-        "scores-complete",
-        "block",
-    ),
-    BuiltDefect(
-        "a balance counted twice",
-        "marts",
-        "update working.portfolio_at_risk set balance_amount = balance_amount * 2",
-        "marts.portfolio_at_risk",
-        "balances-add-up",
-        "block",
-    ),
-    BuiltDefect(
-        "a suppression that the models overlooked",
-        "queues",
-        _suppress("B11"),
-        "queues.agency_assignment",
-        "not-suppressed",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a channel that is suppressed",
-        "queues",
-        _suppress("B11", channel="'letter'"),
-        "queues.collection_queue",
-        "not-suppressed",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a loan held back and assigned all the same",
-        "queues",
-        "update working.loan_delinquency set held_back_reason = 'a reason' where loan_id = 'L11'",
-        "queues.agency_assignment",
-        "loan-workable",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a recipient without a licence",
-        "queues",
-        "update versions.borrowers set country = 'FR' where borrower_id = 'B11'",
-        "queues.agency_assignment",
-        "licence",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "a recipient in conflict",
-        "queues",
-        "update versions.agency_conflicts set borrower_id = 'B11'",
-        "queues.agency_assignment",
-        "no-conflict",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "more accounts than the contract holds",
-        "queues",
-        "update working.int_assignment__contracts_open set capacity = 2 where contract_id = 'V1'",
-        "queues.agency_assignment",
-        "capacity",
-        "block",
-    ),
-    BuiltDefect(
-        "a loan in two queues",
-        "queues",
-        "insert into working.collection_queue select (jsonb_populate_record(lines,"
-        ' \'{"recipient_id": "A2", "rank": 99}\')).* from working.collection_queue as lines where loan_id = \'L11\'',
-        "queues.collection_queue",
-        "one-queue",
-        "block",
-    ),
-    BuiltDefect(
-        "a line lost on the way",
-        "queues",
-        "delete from working.collection_queue where loan_id = 'L11'",
-        "queues.collection_queue",
-        "totals",
-        "block",
-    ),
-    BuiltDefect(
-        "an amount changed on the way",
-        "queues",
-        "update working.collection_queue set arrears_amount = arrears_amount + 1 where loan_id = 'L11'",
-        "queues.collection_queue",
-        "totals",
-        "block",
-    ),
-    BuiltDefect(
-        "a line to a stranger",
-        "queues",
-        "update working.collection_queue set party_borrower_id = 'B01' where loan_id = 'L11'",
-        "queues.collection_queue",
-        "party",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "an unknown channel",
-        "queues",
-        "update working.collection_queue set channel = 'pigeon' where loan_id = 'L11'",
-        "queues.collection_queue",
-        "channel-values",
-        "row",
-        ("L11",),
-    ),
-    BuiltDefect(
-        "nobody has work",
-        "queues",
-        "delete from working.collection_queue; delete from working.agency_assignment;"
-        " update working.assignment_run set assigned_count = 0, objective_amount = 0",
-        "queues.collection_queue",
-        "rows-due",
-        "warning",
-    ),
-)
-
-
-@pytest.mark.parametrize("defect", sampled(DEFECTS))
+@pytest.mark.parametrize("defect", sampled(BUILT))
 def test_a_built_defect_is_caught(defect: BuiltDefect, workplace: conftest.Workplace) -> None:
-    with connect() as connection:
-        for statement in defect.statement.split("; "):
-            connection.execute(statement.encode())
+    with connect(FIRST) as connection:
+        loans = defect.inject(connection, SHARE)
 
     verdict = run_gate(defect.stage, FIRST)
 
     failed = {(result.suite, result.rule) for result in verdict.failures}
-    assert (defect.suite, defect.rule) in failed, [result.told for result in verdict.failures]
-    assert verdict.is_blocked == (defect.outcome == "block"), [result.told for result in verdict.failures]
-    if defect.outcome == "row":
-        found = workplace.rows(
-            "select distinct loan_id, opened_on, closed_on - opened_on from quarantine.rows where rule = %s",
-            defect.rule,
-        )
-        assert found == [(loan, FIRST, 1) for loan in defect.held_loans]
+    told = [result.told for result in verdict.failures]
+    if defect.slips:
+        assert failed == set()
+        return
+    assert (defect.suite, defect.rule) in failed, told
+    assert verdict.is_blocked == (defect.outcome == "block"), told
+    found = workplace.rows(
+        "select distinct loan_id, opened_on, closed_on - opened_on from quarantine.rows where rule = %s", defect.rule
+    )
+    assert found == ([(loan, FIRST, 1) for loan in loans] if defect.outcome == "row" else []) or verdict.is_blocked
 
 
 @pytest.mark.parametrize("stage", ["marts", "queues"])

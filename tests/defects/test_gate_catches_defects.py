@@ -1,58 +1,53 @@
 """Every kind of defect in the catalogue is caught by its rule, and by what the catalogue says must come of it."""
 
+from pathlib import Path
+
 import pytest
 
 from arrears.gate import judge_batches
+from arrears.simulation.portfolio.defects import DEFECTS as SIMULATED
 from tests.conftest import Workplace
+from tests.defects.built_catalogue import BUILT
 from tests.defects.catalogue import CATALOGUE, Defect
-from tests.defects.clean_portfolio import clean_drop, of_another_lender
+from tests.defects.clean_portfolio import clean_drop, next_drop, of_another_lender
 from tests.defects.gate_warehouse import SECOND, GateWarehouse, add_source
+from tests.defects.measuring import measure, spoilt
 from tests.defects.sampling import sampled
 
+SMALL = tuple(defect for defect in CATALOGUE if not defect.needs_portfolio)
 
-@pytest.mark.parametrize("defect", sampled(CATALOGUE))
+
+@pytest.mark.parametrize("defect", sampled(SMALL))
 def test_a_defect_is_caught(
-    defect: Defect, gate: GateWarehouse, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    defect: Defect, gate: GateWarehouse, workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drop = clean_drop()
+    drop, before = next_drop(), clean_drop()
     if defect.source == "other":
         add_source(workplace, monkeypatch)
         gate.deliver(drop, SECOND)
-        drop = of_another_lender("X")
-    defect.mutate(drop)
-    gate.deliver(drop, SECOND, source=defect.source)
+        drop, before = of_another_lender("X"), {}
 
-    verdict = judge_batches(SECOND)
+    measured = measure(defect, spoilt(defect, drop, before, SECOND), gate, tmp_path / "spoilt")
 
-    failed = {(result.suite, result.rule.split(" ")[0]): result for result in verdict.failures}
-    assert (defect.suite, defect.rule) in failed, [result.told for result in verdict.failures]
-    assert verdict.is_blocked == (defect.outcome == "block"), [result.told for result in verdict.failures]
+    assert measured.outcome == defect.outcome, measured.told
+    if defect.rule:
+        assert measured.is_caught(defect), measured.told
+    elif defect.outcome == "nothing":
+        assert measured.failures == {}, measured.told
     if defect.outcome == "row":
-        found = gate.rows(
-            "select loan_id, borrower_id from quarantine.rows where suite = %s and rule = %s and opened_on = %s",
-            defect.suite,
-            defect.rule,
-            SECOND,
-        )
-        assert len(found) == failed[(defect.suite, defect.rule)].failed_count == defect.found_count
-        assert {row[0] for row in found} == {defect.held_loan}
-        assert {row[1] for row in found} == {defect.held_borrower}
+        assert (measured.found, measured.wrong) == (measured.injected, 0)
+        ((held,),) = gate.rows("select count(*) from quarantine.rows where rule = %s", defect.rule)
+        assert held == measured.injected * defect.findings or (measured.injected == 0 and held == 1)
+
+
+def test_what_is_said_to_slip_is_what_no_rule_finds() -> None:
+    assert {defect.name for defect in CATALOGUE if defect.slips} == {
+        defect.name for defect in CATALOGUE if defect.outcome == "nothing" and defect.severity != "harmless"
+    }
 
 
 def test_a_clean_drop_has_no_findings(gate: GateWarehouse) -> None:
-    drop = clean_drop()
-    drop["transactions"].append(
-        {
-            "transaction_id": "L07-N",
-            "loan_id": "L07",
-            "kind": "repayment",
-            "effective_on": "2026-03-31",
-            "booked_at": "2026-03-31T09:00:00+00:00",
-            "amount": "110.00",
-        }
-    )
-
-    verdict = gate.judge(drop, SECOND)
+    verdict = gate.judge(next_drop(), SECOND)
 
     assert verdict.failures == ()
     assert gate.rows("select count(*) from quarantine.rows") == [(0,)]
@@ -74,7 +69,11 @@ def test_a_clean_drop_beside_another_lender_s_has_no_findings(
     assert "key-of-one-source" in {result.rule for result in verdict.results if result.suite == "raw.loans@other"}
 
 
-def test_the_catalogue_covers_at_least_twenty_kinds_and_names_each_once() -> None:
-    names = [defect.name for defect in CATALOGUE]
+def test_the_catalogue_names_each_kind_once_and_holds_all_that_the_simulator_injects() -> None:
+    names = [defect.name for defect in (*CATALOGUE, *BUILT)]
+    text = (Path(__file__).parent / "catalogue.py").read_text(encoding="utf-8")
 
-    assert len(names) == len(set(names)) >= 20
+    assert len(names) == len(set(names)) >= 60
+    assert {
+        kind for kind in SIMULATED if f'simulated("{kind}")' not in text and f'simulated_value("{kind}")' not in text
+    } == set()

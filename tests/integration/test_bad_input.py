@@ -11,8 +11,8 @@ from arrears.orchestration import STEPS
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
 from tests.day import run_day, run_step
-from tests.defects.catalogue import row_of
 from tests.defects.clean_portfolio import clean_drop
+from tests.defects.delivery import row_of
 from tests.defects.gate_warehouse import SECOND, GateWarehouse, with_first_drop
 from tests.portfolio import a_borrower, a_loan, a_repayment, an_instalment, instalments_of
 

@@ -10,8 +10,8 @@ import pytest
 from arrears import gate
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.catalogue import row_of, set_in_first, set_value
 from tests.defects.clean_portfolio import Row, clean_drop
+from tests.defects.delivery import row_of, set_in_first, set_value
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, with_first_drop
 
 FOURTH = date(2026, 4, 3)
@@ -114,6 +114,7 @@ def test_a_booking_that_comes_before_its_loan_is_known_once_the_loan_is(warehous
     booking = row_of(clean_drop(), "transactions", transaction_id="L05-R01") | {
         "transaction_id": "N-1",
         "loan_id": "L99",
+        "effective_on": "2026-03-31",
         "booked_at": "2026-04-01T09:00:00+00:00",
     }
     reversal = booking | {"transaction_id": "N-2", "kind": "reversal", "reverses_transaction_id": "N-1"}
@@ -139,7 +140,9 @@ def test_rows_of_a_loan_that_waits_in_quarantine_wait_with_it_and_follow_it(ware
     follows = warehouse.judge({"instalments": [instalment]}, THIRD, A_DELTA)
     assert [(result.suite, result.rule) for result in follows.failures] == [("raw.instalments", "loan_id-held")]
 
-    mended = warehouse.judge({"loans": [loan("L99", principal_amount="100.00")]}, FOURTH, A_DELTA)
+    mended = warehouse.judge(
+        {"loans": [loan("L99", principal_amount="100.00", maturity_on=instalment["due_on"])]}, FOURTH, A_DELTA
+    )
     assert mended.failures == ()
     assert warehouse.rows("select loan_id, _known_from from versions.instalments where loan_id = 'L99'") == [
         ("L99", FOURTH)

@@ -15,8 +15,8 @@ from arrears.gate import checking, thresholds
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.catalogue import row_of, set_in_first, set_value
 from tests.defects.clean_portfolio import GONE, Drop, clean_drop
+from tests.defects.delivery import row_of, set_in_first, set_value
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, with_first_drop
 
 

@@ -11,8 +11,8 @@ from arrears.extraction import batches
 from arrears.gate import Verdict, judge_batches
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.catalogue import row_of
 from tests.defects.clean_portfolio import Drop, clean_drop, of_another_lender
+from tests.defects.delivery import row_of
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, add_source
 
 FOURTH = date(2026, 4, 3)
@@ -145,7 +145,10 @@ def test_deletions_that_are_refused_of_one_source_are_not_refused_of_another(war
 
     verdict = judge_both(warehouse, cut, less, THIRD)
 
-    assert [(result.suite, result.rule) for result in verdict.failures] == [("raw.deliveries", "deletions")]
+    assert [(result.suite, result.rule) for result in verdict.failures] == [
+        ("raw.deliveries", "deletions"),
+        ("raw.instalments.deletions@other", "schedule-stays-whole"),
+    ]
     assert warehouse.rows(
         "select _source, count(*) from versions.instalments where _known_to is null group by 1 order by 1"
     ) == [("contract", 240), ("other", 239)]

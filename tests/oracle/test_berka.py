@@ -48,6 +48,7 @@ def test_every_cell_of_every_loan_agrees(
     shutil.copytree(CHECKOUT / "sources/berka", workplace.sources / "berka")
     for name in ("extract", "gate_raw", "build_marts"):
         steps.run(name, DAY, run_id="test", source="berka" if name == "extract" else None)
+    assert workplace.rows("select suite, rule, failed_count from ops.gate_results where not is_passed") == []
     mart = {
         row[0]: tuple(row[1:])
         for row in workplace.rows(

@@ -18,7 +18,7 @@ from arrears.gate.batches import Batch, Loaded
 from arrears.gate.checking import Found
 from arrears.gate.data_docs import DocsSite
 from arrears.gate.thresholds import Thresholds, row_findings, thresholds
-from arrears.gate.verdict import Result, Stage, Verdict
+from arrears.gate.verdict import KEYS_KEPT, Result, Stage, Verdict
 from arrears.ledger.recording import record
 from arrears.settings import get_settings
 from arrears.warehouse.connections import connect
@@ -77,6 +77,7 @@ def judge_batches(as_of_date: date) -> Verdict:
         set_aside = waivers.not_passed(waived, results, found)
         results += quarantine.write_raw(connection, as_of_date, loaded, set_aside, tables)
         results += _beyond_threshold(connection, loaded, in_force) + _clashing(connection, loaded, in_force)
+        results += _incomplete(connection, loaded, in_force, found)
         results = waivers.passed(waived, results, found)
         accepted, rejected = _split(results, judged_now, found)
         counts: Counter[str] = Counter()
@@ -200,6 +201,54 @@ def _clashing(connection: psycopg.Connection, loaded: Loaded, in_force: Threshol
             )
         )
     return found
+
+
+# Of a loan that was delivered whole: its schedule up to its maturity, adding up to its principal, and its disbursement.
+RULES_ON_WHOLE_LOANS = ("has-instalments", "schedule-reaches-maturity", "first-version-adds-up", "has-disbursement")
+
+
+def _incomplete(
+    connection: psycopg.Connection, loaded: Loaded, in_force: Thresholds, found: Sequence[Found]
+) -> list[Result]:
+    """For each batch with such loans: whether so many lack a part that a file was cut off.
+
+    A later drop is compared with the one before; of a first one nothing else tells. Counted against the loans
+    delivered, or known where that is more, so that a delta of some new loans is no whole portfolio.
+    """
+    threshold = in_force.of("loans_incomplete", "loans")
+    results = []
+    for batch in loaded.batches:
+        reasons: dict[str, str] = {}
+        for one in found:
+            if one.rule in RULES_ON_WHOLE_LOANS and one.identity["_batch_id"] == batch.batch_id:
+                reasons.setdefault(str(one.identity["loan_id"]), one.reason)
+        if not reasons:
+            continue
+        row = connection.execute(
+            "select row_count from ops.batch_tables where batch_id = %s and table_name = 'loans'", [batch.batch_id]
+        ).fetchone()
+        of = max(len(reasons), row[0] if row is not None else 0)
+        if threshold.share:
+            most = int(len(reasons) / threshold.share) + 1
+            of = max(of, quarantine.known_count(connection, loaded, batch.source, "loans", most))
+        results.append(
+            Result(
+                suite=f"raw.loans{loaded.suffixes[batch.source]}",
+                expectation="loans_incomplete_within_threshold",
+                rule=f"loans-whole {batch.batch_id}",
+                scope="table",
+                severity="critical",
+                is_passed=not threshold.is_exceeded(len(reasons), of),
+                checked_count=of,
+                failed_count=len(reasons),
+                sentence=(
+                    f"{len(reasons)} of {of} loans lack a part of their schedule or their disbursement; the export"
+                    f" stops above a share of {threshold.share.normalize():f} and from {threshold.minimum_count} on."
+                ),
+                failing_keys=tuple({"found": reasons[loan]} for loan in sorted(reasons)[:KEYS_KEPT]),
+            )
+        )
+    return results
 
 
 def _first_held(connection: psycopg.Connection, batch_id: str, table: str) -> tuple[dict[str, str], ...]:

@@ -39,7 +39,7 @@ def raw(loaded: Loaded, part: Loaded, thresholds: Thresholds, tables: Contract) 
     for table in tables.values():
         if table.name in part.tables:
             checks.append(_of_table(table, loaded, part))
-        if table.only_grows and table.name in part.shrunk_tables:
+        if deletions.is_watched(table) and table.name in part.shrunk_tables:
             checks.append(
                 Check(
                     deletions.suite(table, loaded),

@@ -24,7 +24,15 @@ MINOR_UNITS = SEEDS / "currency_minor_units.csv"
 
 Read = TypeVar("Read")
 ANY_TABLE = "*"
-KINDS = ("row_findings", "keys_of_two_sources", "deletions", "row_count_fall", "known_loans_missing", "exposure_held")
+KINDS = (
+    "row_findings",
+    "keys_of_two_sources",
+    "deletions",
+    "row_count_fall",
+    "known_loans_missing",
+    "loans_incomplete",
+    "exposure_held",
+)
 
 
 @dataclass(frozen=True, slots=True)
