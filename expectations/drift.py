@@ -13,13 +13,16 @@ from expectations import rules
 from expectations.rules import ExpectNoRows
 
 # A share may lie so far off; anything else is a multiple or a fraction.
-SHARES = ("null_share", "par_30_share", "mix")
+SHARES = ("null_share", "par_30_share", "mix", "changed_null_share", "changed_mix")
 WORDS = {
     "row_count_low": "Rows brought are not far fewer than on such weekdays.",
     "row_count_high": "Rows brought are not far more than on the busiest day.",
     "null_share": "Columns are filled as they were.",
     "median": "Amounts lie where they lay.",
     "mix": "Kinds come in the shares they had.",
+    "changed_null_share": "A table's columns are not emptied by what changes in it.",
+    "changed_median": "A table's amounts are not others by what changes in it.",
+    "changed_mix": "A table's kinds are not others by what changes in it.",
     "balance": "The balance is near what it was.",
     "par_30_share": "The share of the balance that is 30 days late is near what it was.",
     "loans_to_place": "As many accounts are in collection as there were.",
@@ -62,6 +65,7 @@ def _query(measure: str, tolerances: Sequence[Tolerance], identity: Sequence[str
         " and measures.observed_value * tolerance.tolerance < measures.lowest",
         "row_count_high": "measures.observed_value > measures.highest * tolerance.tolerance",
         "null_share": "measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance",
+        "changed_null_share": "measures.observed_value > tolerance.tolerance",
     }.get(
         measure,
         "(measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance"
@@ -70,6 +74,11 @@ def _query(measure: str, tolerances: Sequence[Tolerance], identity: Sequence[str
         else "(measures.observed_value > measures.highest * tolerance.tolerance"
         " or measures.observed_value * tolerance.tolerance < measures.lowest)",
     )
+    compared = """ || ', on the last ' || measures.day_count || ' good days ' || trim_scale(round(measures.lowest, 4))
+            || case when measures.highest > measures.lowest
+                then ' to ' || trim_scale(round(measures.highest, 4)) else '' end"""
+    if measure.startswith("changed_"):
+        compared = """ || ' by the change of ' || measures.row_count || ' rows'"""
     enough = "true" if measure == "row_count_low" else "measures.row_count >= tolerance.minimum_count"
     return f"""
         with measures as (select * from {{batch}}),
@@ -78,10 +87,7 @@ def _query(measure: str, tolerances: Sequence[Tolerance], identity: Sequence[str
         )
         select {", ".join(f"measures.{name}" for name in identity)},
             concat_ws(' ', measures.table_name, nullif(measures.column_name, '')) || ': {measure.replace("_", " ")} is '
-            || trim_scale(round(measures.observed_value, 4)) || ', on the last ' || measures.day_count || ' good days '
-            || trim_scale(round(measures.lowest, 4))
-            || case when measures.highest > measures.lowest
-                then ' to ' || trim_scale(round(measures.highest, 4)) else '' end as detail
+            || trim_scale(round(measures.observed_value, 4)){compared} as detail
         from measures
         cross join lateral (
             select * from tolerances

@@ -11,7 +11,16 @@ from arrears.gate.batches import Loaded, sql_list
 from arrears.gate.thresholds import Thresholds
 from expectations import drift
 
-MEASURES = ("row_count_low", "row_count_high", "null_share", "median", "mix")
+MEASURES = (
+    "row_count_low",
+    "row_count_high",
+    "null_share",
+    "median",
+    "mix",
+    "changed_null_share",
+    "changed_median",
+    "changed_mix",
+)
 IDENTITY = ("_batch_id", "table_name", "column_name")
 
 # A median of fewer rows says nothing.
@@ -160,6 +169,12 @@ union all
 select batch_id, 'mix', table_name, column_name, value, row_count, day_count, 0, 0,
     sqrt(cast(kind_count as numeric) / row_count)
 from mixes
+union all
+select
+    batch_id, metric, table_name, column_name, value, row_count, 1,
+    case metric when 'changed_median' then 1 else 0 end, case metric when 'changed_median' then 1 else 0 end, 0.0
+from own
+where metric in ('changed_null_share', 'changed_median', 'changed_mix')
 """
 
 

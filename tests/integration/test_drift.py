@@ -12,7 +12,7 @@ from arrears import gate
 from arrears.gate import Verdict, waivers
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.clean_portfolio import Row
+from tests.defects.clean_portfolio import Row, clean_drop
 from tests.defects.gate_warehouse import FIRST, GateWarehouse, with_first_drop
 
 GOOD_WEEKS = 4
@@ -118,3 +118,24 @@ def test_a_short_past_says_nothing(workplace: Workplace, tmp_path: Path) -> None
     del workplace
     warehouse = with_first_drop(tmp_path)
     assert drifts(judged(warehouse, changed(amount=times(100)))) == []
+
+
+def test_a_change_of_a_whole_table_is_told_on_the_second_day(workplace: Workplace, tmp_path: Path) -> None:
+    del workplace
+    warehouse = with_first_drop(tmp_path)
+    drop = clean_drop()
+    for row in drop["instalments"]:
+        row["interest_amount"] = f"{Decimal(row['interest_amount']) * 100:.2f}"
+    cents = warehouse.judge(drop, SATURDAY)
+    assert (drifts(cents), cents.is_blocked) == (["drift-changed-median-far", "drift-changed-median"], True)
+    assert cents.failures[0].failing_keys[0]["found"] == (
+        "instalments interest_amount: changed median is 100 by the change of 240 rows"
+    )
+
+    drop = clean_drop()
+    for row in drop["instalments"]:
+        row["fee_amount"] = "0"
+    for row in drop["instalments"][: len(drop["instalments"]) // 5]:
+        row["fee_amount"] = "1.00"
+    mostly_the_same = warehouse.judge(drop, NEXT_TUESDAY)
+    assert drifts(mostly_the_same) == []

@@ -1,14 +1,20 @@
 """Figures of what a batch brought, kept to compare the next deliveries with (`expectations.raw.drift`).
 
 Of the rows that are new or changed, one query a table and in proportion to them: how many, the share of each column
-that is empty, the median of each amount, the mix of each column with a closed list of values.
+that is empty, the median of each amount, the mix of each column with a closed list of values. And of the rows that are
+changed, where they are many, what that does to the table as a whole: by how much more of it is empty, how much of it is
+of another kind, by which factor amounts are others.
 """
+
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql
 
 from arrears.contract.servicing import Contract, Table
-from arrears.gate.batches import Loaded
+from arrears.extraction.differences import same_key
+from arrears.gate import quarantine
+from arrears.gate.batches import Batch, Loaded
 
 ROW_COUNTS = """
 insert into ops.batch_profiles (batch_id, table_name, metric, row_count, value)
@@ -52,6 +58,47 @@ select {batch}, {table_name}, 'mix', column_name, segment, row_count, kind_count
 """
 
 
+# Fewer rows than a twentieth of the table change its figures by less than anybody would be told.
+ROWS_WORTH_COMPARING = 50
+SHARE_WORTH_COMPARING = 20
+
+CHANGED = """
+insert into ops.batch_profiles (batch_id, table_name, metric, column_name, row_count, value)
+with totals as (
+    select count(*) as row_count, {figures}
+    from raw.{table} as rows
+    inner join {in_force} as known on {same}
+    where rows._batch_id = {batch} and not rows._is_deleted
+)
+
+select {batch}, {table_name}, figures.metric, figures.column_name, totals.row_count, figures.value
+from totals
+cross join lateral (values {lines}) as figures (metric, column_name, value)
+where totals.row_count > 0 and figures.value is not null
+"""
+CHANGED_NULLS = "(count(known.{column}) - count(rows.{column})) / cast({known_count} as numeric) as {figure}"
+CHANGED_MEDIAN = (
+    "case when count(*) * 4 >= {known_count} then"
+    " percentile_disc(0.5) within group (order by rows.{column})"
+    " / nullif(percentile_disc(0.5) within group (order by known.{column}), 0) end as {figure}"
+)
+CHANGED_MIXES = """
+insert into ops.batch_profiles (batch_id, table_name, metric, column_name, row_count, value)
+with kinds as (
+    select kinds.column_name, kinds.segment, sum(kinds.sign) as difference
+    from raw.{table} as rows
+    inner join {in_force} as known on {same}
+    cross join lateral (values {lines}) as kinds (column_name, segment, sign)
+    where rows._batch_id = {batch} and not rows._is_deleted
+    group by kinds.column_name, kinds.segment
+)
+
+select {batch}, {table_name}, 'changed_mix', column_name, {changed_count}, sum(abs(difference)) / 2.0 / {known_count}
+from kinds
+group by column_name
+"""
+
+
 def write(connection: psycopg.Connection, loaded: Loaded, tables: Contract) -> None:
     """Replaces the figures of the batches that are judged; those of a source's first batch are not kept."""
     for batch in loaded.batches:
@@ -60,12 +107,14 @@ def write(connection: psycopg.Connection, loaded: Loaded, tables: Contract) -> N
             continue
         connection.execute(ROW_COUNTS, {"batch": batch.batch_id, "tables": list(tables)})
         brought = connection.execute(
-            "select table_name from ops.batch_tables where batch_id = %s and new_count + changed_count > 0",
-            [batch.batch_id],
+            "select table_name, changed_count from ops.batch_tables"
+            " where batch_id = %s and table_name = any(%s) and new_count + changed_count > 0 order by table_name",
+            [batch.batch_id, list(tables)],
         ).fetchall()
-        for (name,) in brought:
-            if name in tables:
-                _write_table(connection, batch.batch_id, tables[name])
+        for name, changed_count in brought:
+            _write_table(connection, batch.batch_id, tables[name])
+            if changed_count >= ROWS_WORTH_COMPARING and not tables[name].only_grows:
+                _write_changes(connection, loaded, batch, tables[name], changed_count)
 
 
 def _write_table(connection: psycopg.Connection, batch_id: str, table: Table) -> None:
@@ -74,30 +123,63 @@ def _write_table(connection: psycopg.Connection, batch_id: str, table: Table) ->
         "table_name": sql.Literal(table.name),
         "batch": sql.Literal(batch_id),
     }
-    measured = [
-        ("null_share", column.name, NULL_SHARE)
-        for column in table.columns
-        if not column.required and column.name not in table.primary_key
-    ] + [("median", name, MEDIAN) for name in _amounts(table)]
+    measured = [("null_share", name, NULL_SHARE) for name in _optional(table)]
+    measured += [("median", name, MEDIAN) for name in _amounts(table)]
     if measured:
-        figures = {(metric, name): sql.Identifier(f"{metric}_{name}") for metric, name, _ in measured}
-        connection.execute(
-            sql.SQL(COLUMNS).format(
-                **given,
-                figures=sql.SQL(", ").join(
-                    sql.SQL(text).format(column=sql.Identifier(name), figure=figures[metric, name])
-                    for metric, name, text in measured
-                ),
-                lines=sql.SQL(", ").join(
-                    sql.SQL("({}, {}, totals.{})").format(sql.Literal(metric), sql.Literal(name), figure)
-                    for (metric, name), figure in figures.items()
-                ),
-            )
-        )
+        connection.execute(sql.SQL(COLUMNS).format(**given, **_figures(measured)))
     kinds = [column.name for column in table.columns if column.values]
     if kinds:
         lines = [sql.SQL("({}, rows.{})").format(sql.Literal(name), sql.Identifier(name)) for name in kinds]
         connection.execute(sql.SQL(MIXES).format(**given, lines=sql.SQL(", ").join(lines)))
+
+
+def _write_changes(
+    connection: psycopg.Connection, loaded: Loaded, batch: Batch, table: Table, changed_count: int
+) -> None:
+    most = changed_count * SHARE_WORTH_COMPARING
+    known_count = quarantine.known_count(connection, loaded, batch.source, table.name, most)
+    if known_count == 0 or known_count >= most:
+        return
+    given: dict[str, sql.Composable] = {
+        "table": sql.Identifier(table.name),
+        "table_name": sql.Literal(table.name),
+        "batch": sql.Literal(batch.batch_id),
+        "in_force": sql.SQL(loaded.in_force(table.name)),
+        "same": same_key(table, "rows", "known") + sql.SQL(" and rows._source = known._source"),
+        "known_count": sql.Literal(known_count),
+        "changed_count": sql.Literal(changed_count),
+    }
+    measured = [("changed_null_share", name, CHANGED_NULLS) for name in _optional(table)]
+    measured += [("changed_median", name, CHANGED_MEDIAN) for name in _amounts(table)]
+    if measured:
+        connection.execute(sql.SQL(CHANGED).format(**given, **_figures(measured, known_count=given["known_count"])))
+    kinds = [column.name for column in table.columns if column.values]
+    if kinds:
+        lines = sql.SQL(", ").join(
+            sql.SQL("({0}, rows.{1}, 1), ({0}, known.{1}, -1)").format(sql.Literal(name), sql.Identifier(name))
+            for name in kinds
+        )
+        connection.execute(sql.SQL(CHANGED_MIXES).format(**given, lines=lines))
+
+
+def _figures(measured: Sequence[tuple[str, str, str]], **given: sql.Composable) -> dict[str, sql.Composable]:
+    """SQL of the figures of several columns as columns of one row, and of that row as a line for each."""
+    figures = {(metric, name): sql.Identifier(f"{metric}_{name}") for metric, name, _ in measured}
+    return {
+        "figures": sql.SQL(", ").join(
+            sql.SQL(text).format(column=sql.Identifier(name), figure=figures[metric, name], **given)
+            for metric, name, text in measured
+        ),
+        "lines": sql.SQL(", ").join(
+            sql.SQL("({}, {}, totals.{})").format(sql.Literal(metric), sql.Literal(name), figure)
+            for (metric, name), figure in figures.items()
+        ),
+    }
+
+
+def _optional(table: Table) -> list[str]:
+    """The columns that may be empty."""
+    return [column.name for column in table.columns if not column.required and column.name not in table.primary_key]
 
 
 def _amounts(table: Table) -> list[str]:
