@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import calibration, daily_run, delinquency, extraction, gate_recall, ledger, simulation
+from benchmarks import calibration, daily_run, delinquency, extraction, gate, gate_recall, ledger, simulation
 
 BENCHMARKS = {
     "daily_run": daily_run.main,
@@ -11,6 +11,7 @@ BENCHMARKS = {
     "calibration": calibration.main,
     "simulation": simulation.main,
     "ledger": ledger.main,
+    "gate": gate.main,
     "gate-recall": gate_recall.main,
 }
 
