@@ -51,7 +51,7 @@ def test_a_clean_drop_has_no_findings(gate: GateWarehouse) -> None:
 
     assert verdict.failures == ()
     assert gate.rows("select count(*) from quarantine.rows") == [(0,)]
-    assert {result.suite for result in verdict.results} == {"raw.deliveries", "raw.transactions"}
+    assert {result.suite for result in verdict.results} == {"raw.deliveries", "raw.drift", "raw.transactions"}
 
 
 def test_a_clean_drop_beside_another_lender_s_has_no_findings(
