@@ -23,8 +23,8 @@ MEASURES = (
 )
 IDENTITY = ("_batch_id", "table_name", "column_name")
 
-# A median of fewer rows says nothing.
-ROWS_OF_A_MEDIAN = 20
+# The figures of a day with fewer rows say nothing by themselves.
+ROWS_OF_A_DAY = 20
 
 COMPARED = """
 with own as (
@@ -70,7 +70,8 @@ null_shares as (
     select
         own.batch_id, own.table_name, own.column_name, own.value, own.row_count,
         count(*) as day_count,
-        sum(before.value * before.row_count) / sum(before.row_count) as pooled
+        sum(before.value * before.row_count) / sum(before.row_count) as pooled,
+        max(before.value) filter (where before.row_count >= {rows_of_a_day}) as highest
     from own
     inner join before
         on own.batch_id = before.judged_id and own.table_name = before.table_name
@@ -89,7 +90,7 @@ medians as (
     inner join before
         on own.batch_id = before.judged_id and own.table_name = before.table_name
             and own.column_name = before.column_name and before.metric = 'median'
-            and before.row_count >= {rows_of_a_median}
+            and before.row_count >= {rows_of_a_day}
     where own.metric = 'median'
     group by own.batch_id, own.table_name, own.column_name, own.value, own.row_count
 ),
@@ -110,6 +111,28 @@ mixes_before as (
             and kinds.column_name = totals.column_name
     where kinds.metric = 'mix'
     group by kinds.judged_id, kinds.table_name, kinds.column_name, kinds.segment, totals.day_count, totals.row_count
+),
+
+mixes_of_days as (
+    select columns.judged_id, columns.table_name, columns.column_name, max(columns.distance) as highest
+    from (
+        select
+            pooled.judged_id, pooled.table_name, pooled.column_name, days.batch_id,
+            sum(abs(coalesce(kinds.value, 0) - pooled.pooled)) / 2 as distance
+        from mixes_before as pooled
+        inner join (
+            select distinct judged_id, batch_id, table_name, column_name
+            from before where metric = 'mix' and row_count >= {rows_of_a_day}
+        ) as days
+            on pooled.judged_id = days.judged_id and pooled.table_name = days.table_name
+                and pooled.column_name = days.column_name
+        left join before as kinds
+            on days.judged_id = kinds.judged_id and days.batch_id = kinds.batch_id
+                and days.table_name = kinds.table_name and days.column_name = kinds.column_name
+                and pooled.segment = kinds.segment and kinds.metric = 'mix'
+        group by pooled.judged_id, pooled.table_name, pooled.column_name, days.batch_id
+    ) as columns
+    group by columns.judged_id, columns.table_name, columns.column_name
 ),
 
 mixes as (
@@ -159,16 +182,22 @@ union all
 select batch_id, 'row_count_high', table_name, '', value, cast(value as bigint), day_count, highest, highest, 0.0
 from row_counts
 union all
-select batch_id, 'null_share', table_name, column_name, value, row_count, day_count, pooled, pooled,
+select batch_id, 'null_share', table_name, column_name, value, row_count, day_count,
+    pooled, greatest(pooled, highest),
     3 * sqrt(pooled * (1 - pooled) / row_count)
 from null_shares
 union all
 select batch_id, 'median', table_name, column_name, value, row_count, day_count, lowest, highest, 0.0
 from medians
 union all
-select batch_id, 'mix', table_name, column_name, value, row_count, day_count, 0, 0,
-    sqrt(cast(kind_count as numeric) / row_count)
+select
+    mixes.batch_id, 'mix', mixes.table_name, mixes.column_name, mixes.value, mixes.row_count, mixes.day_count,
+    0, coalesce(usual.highest, 0),
+    sqrt(cast(mixes.kind_count as numeric) / mixes.row_count)
 from mixes
+left join mixes_of_days as usual
+    on mixes.batch_id = usual.judged_id and mixes.table_name = usual.table_name
+        and mixes.column_name = usual.column_name
 union all
 select
     batch_id, metric, table_name, column_name, value, row_count, 1,
@@ -188,6 +217,6 @@ def query(part: Loaded, thresholds: Thresholds) -> str:
     compared = COMPARED.format(
         batches=sql_list(part.batch_ids),
         days_back=drift.days_back(MEASURES, thresholds),
-        rows_of_a_median=ROWS_OF_A_MEDIAN,
+        rows_of_a_day=ROWS_OF_A_DAY,
     )
     return f"select * from ({compared}) as compared"  # Great Expectations takes no query that begins otherwise
