@@ -25,8 +25,8 @@ class Measured:
         outcome: what the gate did.
         failures: suite and rule of everything that did not hold, and how many rows each counted.
         injected: rows spoilt; 0 where a whole file or table is.
-        found: of them, those that the defect's rule named; of a warning, those that it counted; all where it stopped the
-            export.
+        found: of them, those that the defect's rule named; of a warning, those that it counted; all
+            where it stopped the export.
         wrong: loans, borrowers or rows set aside that were not spoilt; of a warning, rows counted beyond those spoilt.
         told: the failures in words.
     """
