@@ -25,9 +25,8 @@ class Measured:
         outcome: what the gate did.
         failures: suite and rule of everything that did not hold, and how many rows each counted.
         injected: rows spoilt; 0 where a whole file or table is.
-        found: of them, those that the defect's rule named; of a warning, those that it counted; all where it stopped
-            the
-            export.
+        found: of them, those that a rule named; of a warning, those that it counted; all
+            where it stopped the export.
         wrong: loans, borrowers or rows set aside that were not spoilt; of a warning, rows counted beyond those spoilt.
         told: the failures in words.
     """
@@ -81,18 +80,18 @@ def measure(defect: Defect, delivery: Delivery, gate: GateWarehouse, folder: Pat
         wrong = 0 if defect.suite.startswith("raw.deliveries") else max(0, counted - most)
         found = most if counted and defect.suite.startswith("raw.deliveries") else min(counted, most)
         return Measured(outcome, failures, most, found, wrong if most else 0, told)
-    found = sum(_is_found(table, key, defect, findings) for table, keys in delivery.injected.items() for key in keys)
+    found = sum(_is_found(table, key, findings) for table, keys in delivery.injected.items() for key in keys)
     if outcome == "block" and (defect.suite, defect.rule) in failures:
         found = delivery.injected_count
     wrong = len(_wrongly_held(delivery, findings)) if delivery.injected_count else 0
     return Measured(outcome, failures, delivery.injected_count, found, wrong, told)
 
 
-def _is_found(table: str, key: Key, defect: Defect, findings: list[tuple]) -> bool:  # type: ignore[type-arg]
+def _is_found(table: str, key: Key, findings: list[tuple]) -> bool:  # type: ignore[type-arg]
     """By its key, or, where rows of one loan are one finding, by a key of the same loan."""
     return any(
         row[0] == table
-        and row[1] == defect.rule
+        and not row[1].endswith("-held")
         and (_key(table, row[4]) == key or (row[2] is not None and row[2] == key[0] and table == "instalments"))
         for row in findings
     )
