@@ -690,7 +690,6 @@ def _mojibake(row: Row) -> str:
 
 
 AHEAD = "2066-03-31"
-DRIFT = "comparisons with the last good days are not built yet"
 UNDECIDABLE = "nothing in the delivery contradicts it"
 
 CATALOGUE: tuple[Defect, ...] = (
@@ -1629,7 +1628,7 @@ CATALOGUE: tuple[Defect, ...] = (
         outcome="nothing",
         severity="warning",
         rate="half of the day",
-        slips=DRIFT,
+        slips="half of a day lies within what such weekdays had",
         needs_portfolio=True,
     ),
     Defect(
@@ -1639,27 +1638,29 @@ CATALOGUE: tuple[Defect, ...] = (
         outcome="nothing",
         severity="warning",
         rate="ten times the day",
-        slips=DRIFT,
+        slips="the busiest days of a month have as many",
         needs_portfolio=True,
     ),
     Defect(
         "all telephone numbers empty",
         "drift",
         change_all("borrowers", "phone", None),
-        outcome="nothing",
+        "raw.drift",
+        "drift-changed-null-share-far",
+        outcome="block",
         severity="critical",
         rate="all rows",
-        slips=DRIFT,
         needs_portfolio=True,
     ),
     Defect(
         "half of the incomes empty",
         "drift",
         change_all("borrowers", "income_amount", None, lambda row: int(row["borrower_id"][1:]) % 2),
-        outcome="nothing",
+        "raw.drift",
+        "drift-changed-null-share",
+        outcome="block",
         severity="warning",
         rate="half of the rows",
-        slips=DRIFT,
         needs_portfolio=True,
     ),
     Defect(
@@ -1668,10 +1669,11 @@ CATALOGUE: tuple[Defect, ...] = (
         change_all(
             "loans", "product", "auto", lambda row: row["product"] == "consumer" and int(row["loan_id"][1:]) % 3 == 0
         ),
-        outcome="nothing",
+        "raw.drift",
+        "drift-mix-far",
+        outcome="block",
         severity="warning",
         rate="a third of one product",
-        slips=DRIFT,
         needs_portfolio=True,
     ),
     Defect(
@@ -1681,27 +1683,29 @@ CATALOGUE: tuple[Defect, ...] = (
         outcome="nothing",
         severity="warning",
         rate="all of the day",
-        slips=DRIFT,
+        slips="twice lies within the range of the last weeks",
         needs_portfolio=True,
     ),
     Defect(
         "every income in cents",
         "drift",
         change_all("borrowers", "income_amount", _times("100", "income_amount"), _has("income_amount")),
-        outcome="nothing",
+        "raw.drift",
+        "drift-changed-median-far",
+        outcome="block",
         severity="warning",
         rate="all rows",
-        slips=DRIFT,
         needs_portfolio=True,
     ),
     Defect(
         "every loan without grace days",
         "drift",
         change_all("loans", "grace_days", "0"),
-        outcome="nothing",
+        "raw.drift",
+        "drift-row-count-high",
+        outcome="warning",
         severity="critical",
         rate="all rows",
-        slips=DRIFT,
         needs_portfolio=True,
     ),
     # Agencies
