@@ -1337,12 +1337,13 @@ CATALOGUE: tuple[Defect, ...] = (
     Defect(
         "the first drop's bookings cut off",
         "truncation",
-        keep_share("transactions", 0.4),
+        keep_share("transactions", 0.7),
         "raw.loans@other",
         "loans-whole",
         outcome="block",
-        rate="60 % of the rows",
+        rate="30 % of the rows",
         source="other",
+        needs_portfolio=True,
     ),
     Defect(
         "bookings cut to none",
@@ -1502,9 +1503,9 @@ CATALOGUE: tuple[Defect, ...] = (
         "principal and interest swapped in the header",
         "header",
         of_file("instalments", _swap_header("principal_amount", "interest_amount")),
-        "raw.loans",
-        "loans-whole",
-        outcome="block",
+        "raw.instalments",
+        "first-version-adds-up",
+        outcome="warning",
         rate="the file",
     ),
     Defect(

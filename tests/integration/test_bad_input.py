@@ -166,6 +166,10 @@ def test_what_looks_odd_and_is_right_is_taken_in(workplace: Workplace, tmp_path:
     drop = clean_drop()
     card = row_of(drop, "loans", loan_id="L20") | {"loan_id": "CARD", "product": "revolving"}
     drop["loans"].append(card)
+    drop["transactions"].append(
+        row_of(drop, "transactions", loan_id="L20", kind="disbursement")
+        | {"transaction_id": "CARD-D", "loan_id": "CARD"}
+    )
     drop["instalments"] += [
         row_of(drop, "instalments", loan_id="L20", instalment_number=number)
         | {"loan_id": "CARD", "effective_on": billed_on}

@@ -148,10 +148,10 @@ TAMPERINGS = [
     ("delete from ledger.entries", "the ledger is empty"),
     (
         "update ledger.entries set leaf = replace(leaf, 'lines_root', 'x'), leaf_hash = sha256('\\x00'::bytea || salt"
-        " || convert_to(replace(leaf, 'lines_root', 'x'), 'UTF8')) where position = 5",
+        " || convert_to(replace(leaf, 'lines_root', 'x'), 'UTF8')) where position = 6",
         "entry 5 (export 2026-03-31/1) cannot be read: KeyError('lines_root')",
     ),
-    ("delete from ledger.entries where position = 5", "entries 5 to 5 were removed"),
+    ("delete from ledger.entries where position = 6", "entries 6 to 6 were removed"),
     (
         "update ledger.entries set position = 99 where position = 2; update ledger.entries set position = 2"
         " where position = 3; update ledger.entries set position = 3 where position = 99",
@@ -211,7 +211,7 @@ def test_a_ledger_rewritten_with_all_its_hashes_does_not_fit_a_head(
             record(connection, kind, subject, content | ({"is_blocked": True} if kind == "gate" else {}))
 
     assert verified(workplace).findings == [
-        "one of the entries 0 to 5 was changed, with every hash after it: the head of "
+        "one of the entries 0 to 6 was changed, with every hash after it: the head of "
         f"{next(heads.read(get_settings().ledger_heads_file)).at} does not fit"
     ]
 
@@ -376,5 +376,5 @@ def test_a_backup_carries_the_ledger(workplace: Workplace, drop: Callable[..., P
     backup.back_up(tmp_path / "backup")
 
     told = json.loads((tmp_path / "backup" / "backup.json").read_text())
-    assert told["tables"]["ledger.entries"] == 6
+    assert told["tables"]["ledger.entries"] == 7
     assert told["tables"]["ledger.lines"] == told["tables"]["ledger.line_openings"] > 0

@@ -11,8 +11,8 @@ from arrears.errors import GateBlocked, UsageError
 from arrears.gate import waivers
 from arrears.warehouse.connections import connect
 from tests.conftest import Workplace
-from tests.defects.catalogue import keep_first, row_of, set_value
 from tests.defects.clean_portfolio import clean_drop
+from tests.defects.delivery import row_of, set_value
 from tests.defects.gate_warehouse import FIRST, SECOND, THIRD, GateWarehouse, with_first_drop
 
 BOOKING = {"transaction_id": "L05-R01"}
@@ -52,7 +52,7 @@ def amount_in_force(warehouse: GateWarehouse) -> list[tuple[Any, ...]]:
 
 def test_a_blocked_day_goes_on_once_its_finding_is_waived(warehouse: GateWarehouse) -> None:
     drop = clean_drop()
-    keep_first("instalments", 150)(drop)
+    del drop["instalments"][150:]
     blocked = warehouse.judge(drop, SECOND)
     assert [(one.rule, one.is_waivable) for one in blocked.failures if one.is_blocking] == [("row-count-fall", True)]
     with pytest.raises(GateBlocked, match="Likely cause: The file was cut off"):

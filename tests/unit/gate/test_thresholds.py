@@ -14,7 +14,14 @@ from arrears.gate.thresholds import Threshold, minor_units, thresholds
 HEADER = "threshold,table_name,share,minimum_count,valid_from,valid_to,source\n"
 USUAL = "".join(
     f"{kind},*,0.05,10,1900-01-01,,x\n"
-    for kind in ("keys_of_two_sources", "deletions", "row_count_fall", "known_loans_missing", "loans_incomplete")
+    for kind in (
+        "keys_of_two_sources",
+        "deletions",
+        "row_count_fall",
+        "known_loans_missing",
+        "loans_incomplete",
+        "exposure_held",
+    )
 )
 
 

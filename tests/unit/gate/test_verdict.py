@@ -37,7 +37,9 @@ def test_a_blocked_gate_names_expectation_count_first_keys_and_the_next_command(
 
     assert str(blocked.value) == (
         "The raw gate blocked 2026-03-31: queues.x loan-unique (expect_no_rows) failed for 5 of 47 rows,"
-        " first loan_id=L1; loan_id=L2; loan_id=L3: see `arrears status --as-of 2026-03-31`."
+        " first loan_id=L1; loan_id=L2; loan_id=L3: see `arrears status --as-of 2026-03-31`. Likely cause: A model or a"
+        " seed changed and what it builds contradicts the data that it was built from; next: look at the rows with"
+        " `arrears explain LOAN_ID`; undo the change or mend it, then `arrears run --as-of 2026-03-31`."
     )
 
 
