@@ -82,6 +82,7 @@ def elsewhere(
     _drop_databases(server)
 
 
+@pytest.mark.slow
 def test_a_restored_home_gives_the_same_bytes_and_goes_on(
     workplace: Workplace,
     server: Server,

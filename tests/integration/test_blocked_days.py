@@ -136,9 +136,8 @@ DECISIONS = (
 HELD = "select loan_id, agency_id, is_returning from working.int_assignment__holdings order by loan_id"
 
 
-@pytest.mark.parametrize(
-    "gate", ["gate_queues", *(pytest.param(gate, marks=pytest.mark.slow) for gate in ("gate_marts", "gate_raw"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["gate_queues", "gate_marts", "gate_raw"])
 def test_what_became_due_on_a_blocked_day_goes_out_once_on_the_next(
     gate: str, on_the_day_before: Callable[[str], AbstractContextManager[Workplace]], tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def times(factor: int) -> Callable[[Row], str]:
     return lambda row: f"{Decimal(row['amount']) * factor:.2f}"
 
 
+@pytest.mark.slow
 def test_a_day_is_compared_with_the_last_good_ones(warehouse: GateWarehouse) -> None:
     weekend = judged(warehouse, bookings(SATURDAY, 1), SATURDAY)
     assert (drifts(weekend), weekend.is_blocked) == ([], False), "a weekend is like weekends"

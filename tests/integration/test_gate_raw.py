@@ -121,9 +121,9 @@ def test_too_many_bad_rows_block_the_day_and_nothing_becomes_known(warehouse: Ga
         "The raw gate blocked 2026-04-01: raw.loans row-findings contract-2026-04-01-"
         + verdict.rejected_batches[0].rsplit("-", 1)[1]
         + " (row_findings_within_threshold) failed for 15 of 20 rows, first loan_id=L01, line=2; loan_id=L02, line=3;"
-        " loan_id=L03, line=4: see `arrears status --as-of 2026-04-01`. Likely cause: A column changed its format or its"
-        " meaning in the lender's export, or many rows are of a new kind; next: look at the reasons in `arrears status"
-        " --as-of 2026-04-01`, have the file delivered again, then `arrears run --as-of 2026-04-01`."
+        " loan_id=L03, line=4: see `arrears status --as-of 2026-04-01`. Likely cause: A column changed its format or"
+        " its meaning in the lender's export, or many rows are of a new kind; next: look at the reasons in `arrears"
+        " status --as-of 2026-04-01`, have the file delivered again, then `arrears run --as-of 2026-04-01`."
     )
     assert warehouse.rows(
         "select failed_count, checked_count, scope, severity, sentence from ops.gate_results"

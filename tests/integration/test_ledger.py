@@ -149,7 +149,7 @@ TAMPERINGS = [
     (
         "update ledger.entries set leaf = replace(leaf, 'lines_root', 'x'), leaf_hash = sha256('\\x00'::bytea || salt"
         " || convert_to(replace(leaf, 'lines_root', 'x'), 'UTF8')) where position = 6",
-        "entry 5 (export 2026-03-31/1) cannot be read: KeyError('lines_root')",
+        "entry 6 (export 2026-03-31/1) cannot be read: KeyError('lines_root')",
     ),
     ("delete from ledger.entries where position = 6", "entries 6 to 6 were removed"),
     (

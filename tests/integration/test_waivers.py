@@ -83,7 +83,7 @@ def test_deletions_are_confirmed_table_by_table(warehouse: GateWarehouse) -> Non
     drop["instalments"] = [row for row in drop["instalments"] if row not in last[:13]]
     known = "select count(*) from versions.instalments where _known_to is null"
     refused = warehouse.judge(drop, SECOND)
-    assert [one.rule for one in refused.failures] == ["deletions"]
+    assert "deletions" in [one.rule for one in refused.failures]
     assert warehouse.rows(known) == [(240,)]
 
     with pytest.raises(UsageError, match="table by table"):
@@ -94,8 +94,8 @@ def test_deletions_are_confirmed_table_by_table(warehouse: GateWarehouse) -> Non
         )
     verdict = warehouse.judge(drop, THIRD)
 
-    (result,) = verdict.failures
-    assert (result.rule, result.waived_by) == ("deletions", "R. Kaur")
+    (result,) = [one for one in verdict.failures if one.rule == "deletions"]
+    assert result.waived_by == "R. Kaur"
     assert warehouse.rows(known) == [(227,)]
 
 
