@@ -28,6 +28,8 @@ WORDS = {
     "loans_to_place": "As many accounts are in collection as there were.",
     "loans_placed": "As many accounts are given to recipients as there were.",
 }
+# Of a share that may fall as it likes; what is compared with no past has neither a highest value nor an allowance.
+RISEN = "measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance"
 FAR = {"warning": "", "critical": "-far"}
 
 
@@ -64,12 +66,11 @@ def _query(measure: str, tolerances: Sequence[Tolerance], identity: Sequence[str
         "row_count_low": "measures.lowest >= tolerance.minimum_count"
         " and measures.observed_value * tolerance.tolerance < measures.lowest",
         "row_count_high": "measures.observed_value > measures.highest * tolerance.tolerance",
-        "null_share": "measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance",
-        "changed_null_share": "measures.observed_value > tolerance.tolerance",
+        "null_share": RISEN,
+        "changed_null_share": RISEN,
     }.get(
         measure,
-        "(measures.observed_value > measures.highest + tolerance.tolerance + measures.allowance"
-        " or measures.observed_value < measures.lowest - tolerance.tolerance - measures.allowance)"
+        f"({RISEN} or measures.observed_value < measures.lowest - tolerance.tolerance - measures.allowance)"
         if measure in SHARES
         else "(measures.observed_value > measures.highest * tolerance.tolerance"
         " or measures.observed_value * tolerance.tolerance < measures.lowest)",

@@ -12,6 +12,7 @@ from arrears.extraction import batches
 from arrears.extraction.delivery_calendar import Standing
 from arrears.extraction.sources import load_source, portfolio
 from arrears.gate.advice import advise, next_step, waive_command
+from arrears.gate.verdict import stops_the_day
 from arrears.orchestration import STEPS
 from arrears.settings import get_settings
 from arrears.warehouse.bootstrap import kept
@@ -56,7 +57,7 @@ class Failure:
     @property
     def is_blocking(self) -> bool:
         """Whether the day stopped for it."""
-        return self.scope == "table" and self.severity == "critical" and self.waived_by is None
+        return stops_the_day(self.scope, self.severity, self.waived_by)
 
 
 @dataclass(frozen=True, slots=True)

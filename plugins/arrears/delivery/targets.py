@@ -9,6 +9,7 @@ import io
 import os
 import posixpath
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ CUT_OFF = (
 )
 
 
-class Target:
+class Target(ABC):
     """An open target; paths are relative to its base."""
 
     def __init__(self, filesystem: Any, base: str) -> None:
@@ -75,9 +76,9 @@ class Target:
         except FileNotFoundError:
             return None
 
+    @abstractmethod
     def put(self, file: io.BufferedIOBase, path: str) -> None:
         """Writes a file under its name, whole or not at all; what stood there is gone then."""
-        raise NotImplementedError
 
     def _full(self, path: str) -> str:
         return posixpath.join(self.base, path)

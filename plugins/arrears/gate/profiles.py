@@ -6,7 +6,8 @@ changed, where they are many, what that does to the table as a whole: by how muc
 of another kind, by which factor amounts are others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -28,7 +29,7 @@ COLUMNS = """
 insert into ops.batch_profiles (batch_id, table_name, metric, column_name, row_count, value)
 with totals as (
     select count(*) as row_count, {figures}
-    from raw.{table} as rows
+    from raw.{table} as rows {beside_known}
     where rows._batch_id = {batch} and not rows._is_deleted
 )
 
@@ -57,25 +58,10 @@ totalled as (
 select {batch}, {table_name}, 'mix', column_name, segment, row_count, kind_count / row_count from totalled
 """
 
-
 # Fewer rows than a twentieth of the table change its figures by less than anybody would be told.
 ROWS_WORTH_COMPARING = 50
 SHARE_WORTH_COMPARING = 20
 
-CHANGED = """
-insert into ops.batch_profiles (batch_id, table_name, metric, column_name, row_count, value)
-with totals as (
-    select count(*) as row_count, {figures}
-    from raw.{table} as rows
-    inner join {in_force} as known on {same}
-    where rows._batch_id = {batch} and not rows._is_deleted
-)
-
-select {batch}, {table_name}, figures.metric, figures.column_name, totals.row_count, figures.value
-from totals
-cross join lateral (values {lines}) as figures (metric, column_name, value)
-where totals.row_count > 0 and figures.value is not null
-"""
 CHANGED_NULLS = "(count(known.{column}) - count(rows.{column})) / cast({known_count} as numeric) as {figure}"
 CHANGED_MEDIAN = (
     "case when count(*) * 4 >= {known_count} then"
@@ -86,8 +72,7 @@ CHANGED_MIXES = """
 insert into ops.batch_profiles (batch_id, table_name, metric, column_name, row_count, value)
 with kinds as (
     select kinds.column_name, kinds.segment, sum(kinds.sign) as difference
-    from raw.{table} as rows
-    inner join {in_force} as known on {same}
+    from raw.{table} as rows {beside_known}
     cross join lateral (values {lines}) as kinds (column_name, segment, sign)
     where rows._batch_id = {batch} and not rows._is_deleted
     group by kinds.column_name, kinds.segment
@@ -118,19 +103,10 @@ def write(connection: psycopg.Connection, loaded: Loaded, tables: Contract) -> N
 
 
 def _write_table(connection: psycopg.Connection, batch_id: str, table: Table) -> None:
-    given: dict[str, sql.Composable] = {
-        "table": sql.Identifier(table.name),
-        "table_name": sql.Literal(table.name),
-        "batch": sql.Literal(batch_id),
-    }
+    given = _named(batch_id, table) | {"beside_known": sql.SQL("")}
     measured = [("null_share", name, NULL_SHARE) for name in _optional(table)]
     measured += [("median", name, MEDIAN) for name in _amounts(table)]
-    if measured:
-        connection.execute(sql.SQL(COLUMNS).format(**given, **_figures(measured)))
-    kinds = [column.name for column in table.columns if column.values]
-    if kinds:
-        lines = [sql.SQL("({}, rows.{})").format(sql.Literal(name), sql.Identifier(name)) for name in kinds]
-        connection.execute(sql.SQL(MIXES).format(**given, lines=sql.SQL(", ").join(lines)))
+    _write(connection, given, measured, table, MIXES, "({0}, rows.{1})")
 
 
 def _write_changes(
@@ -140,41 +116,55 @@ def _write_changes(
     known_count = quarantine.known_count(connection, loaded, batch.source, table.name, most)
     if known_count == 0 or known_count >= most:
         return
-    given: dict[str, sql.Composable] = {
-        "table": sql.Identifier(table.name),
-        "table_name": sql.Literal(table.name),
-        "batch": sql.Literal(batch.batch_id),
-        "in_force": sql.SQL(loaded.in_force(table.name)),
-        "same": same_key(table, "rows", "known") + sql.SQL(" and rows._source = known._source"),
+    given = _named(batch.batch_id, table) | {
+        "beside_known": sql.SQL("inner join {} as known on {} and rows._source = known._source").format(
+            sql.SQL(loaded.in_force(table.name)), same_key(table, "rows", "known")
+        ),
         "known_count": sql.Literal(known_count),
         "changed_count": sql.Literal(changed_count),
     }
     measured = [("changed_null_share", name, CHANGED_NULLS) for name in _optional(table)]
     measured += [("changed_median", name, CHANGED_MEDIAN) for name in _amounts(table)]
+    _write(connection, given, measured, table, CHANGED_MIXES, "({0}, rows.{1}, 1), ({0}, known.{1}, -1)")
+
+
+def _named(batch_id: str, table: Table) -> dict[str, sql.Composable]:
+    return {
+        "table": sql.Identifier(table.name),
+        "table_name": sql.Literal(table.name),
+        "batch": sql.Literal(batch_id),
+    }
+
+
+def _write(
+    connection: psycopg.Connection,
+    given: Mapping[str, sql.Composable],
+    measured: Sequence[tuple[str, str, str]],
+    table: Table,
+    mixes: LiteralString,
+    line_of_kind: LiteralString,
+) -> None:
+    """Writes the figures of columns (metric, column, SQL of each), and those of the columns with a list of values."""
     if measured:
-        connection.execute(sql.SQL(CHANGED).format(**given, **_figures(measured, known_count=given["known_count"])))
+        figures = {(metric, name): sql.Identifier(f"{metric}_{name}") for metric, name, _ in measured}
+        query = sql.SQL(COLUMNS).format(
+            **given,
+            figures=sql.SQL(", ").join(
+                sql.SQL(text).format(**given, column=sql.Identifier(name), figure=figures[metric, name])
+                for metric, name, text in measured
+            ),
+            lines=sql.SQL(", ").join(
+                sql.SQL("({}, {}, totals.{})").format(sql.Literal(metric), sql.Literal(name), figure)
+                for (metric, name), figure in figures.items()
+            ),
+        )
+        connection.execute(query)
     kinds = [column.name for column in table.columns if column.values]
     if kinds:
         lines = sql.SQL(", ").join(
-            sql.SQL("({0}, rows.{1}, 1), ({0}, known.{1}, -1)").format(sql.Literal(name), sql.Identifier(name))
-            for name in kinds
+            sql.SQL(line_of_kind).format(sql.Literal(name), sql.Identifier(name)) for name in kinds
         )
-        connection.execute(sql.SQL(CHANGED_MIXES).format(**given, lines=lines))
-
-
-def _figures(measured: Sequence[tuple[str, str, str]], **given: sql.Composable) -> dict[str, sql.Composable]:
-    """SQL of the figures of several columns as columns of one row, and of that row as a line for each."""
-    figures = {(metric, name): sql.Identifier(f"{metric}_{name}") for metric, name, _ in measured}
-    return {
-        "figures": sql.SQL(", ").join(
-            sql.SQL(text).format(column=sql.Identifier(name), figure=figures[metric, name], **given)
-            for metric, name, text in measured
-        ),
-        "lines": sql.SQL(", ").join(
-            sql.SQL("({}, {}, totals.{})").format(sql.Literal(metric), sql.Literal(name), figure)
-            for (metric, name), figure in figures.items()
-        ),
-    }
+        connection.execute(sql.SQL(mixes).format(**given, lines=lines))
 
 
 def _optional(table: Table) -> list[str]:

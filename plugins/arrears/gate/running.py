@@ -17,7 +17,7 @@ from arrears.gate.advice import owner_of
 from arrears.gate.batches import Batch, Loaded
 from arrears.gate.checking import Found
 from arrears.gate.data_docs import DocsSite
-from arrears.gate.thresholds import Thresholds, row_findings, thresholds
+from arrears.gate.thresholds import Threshold, Thresholds, row_findings, thresholds
 from arrears.gate.verdict import KEYS_KEPT, Result, Stage, Verdict
 from arrears.ledger.recording import record
 from arrears.settings import get_settings
@@ -178,10 +178,9 @@ def _clashing(connection: psycopg.Connection, loaded: Loaded, in_force: Threshol
     found = []
     for clash in quarantine.clashes(connection, loaded):
         threshold = in_force.of("keys_of_two_sources", clash.table)
-        of = clash.delivered_count
-        if threshold.share:
-            most = int(clash.row_count / threshold.share) + 1
-            of = max(of, quarantine.known_count(connection, loaded, clash.source, clash.table, most))
+        of = _delivered_or_known(
+            connection, loaded, clash.source, clash.table, clash.delivered_count, clash.row_count, threshold
+        )
         found.append(
             Result(
                 suite=f"raw.{clash.table}{loaded.suffixes[clash.source]}",
@@ -233,10 +232,8 @@ def _incomplete(
         row = connection.execute(
             "select row_count from ops.batch_tables where batch_id = %s and table_name = 'loans'", [batch.batch_id]
         ).fetchone()
-        of = max(len(reasons), row[0] if row is not None else 0)
-        if threshold.share:
-            most = int(len(reasons) / threshold.share) + 1
-            of = max(of, quarantine.known_count(connection, loaded, batch.source, "loans", most))
+        delivered = max(len(reasons), row[0] if row is not None else 0)
+        of = _delivered_or_known(connection, loaded, batch.source, "loans", delivered, len(reasons), threshold)
         results.append(
             Result(
                 suite=f"raw.loans{loaded.suffixes[batch.source]}",
@@ -259,6 +256,25 @@ def _incomplete(
             )
         )
     return results
+
+
+def _delivered_or_known(
+    connection: psycopg.Connection,
+    loaded: Loaded,
+    source: str,
+    table: str,
+    delivered: int,
+    wrong: int,
+    threshold: Threshold,
+) -> int:
+    """What so many wrong rows are a share of: the rows delivered or, where those are more, the rows known.
+
+    Known ones are counted only as far as the threshold needs.
+    """
+    if not threshold.share:
+        return delivered
+    most = int(wrong / threshold.share) + 1
+    return max(delivered, quarantine.known_count(connection, loaded, source, table, most))
 
 
 def _first_held(connection: psycopg.Connection, batch_id: str, table: str) -> tuple[dict[str, str], ...]:
@@ -347,7 +363,7 @@ def _check_built(stage: Stage, as_of_date: date, *, may_replace: bool) -> Verdic
     """The gates on what dbt built: a row that breaks a rule is taken out and its loan held back for the day."""
     names = suites.MARTS if stage == "marts" else suites.QUEUES
     with connect(as_of_date) as connection:
-        is_kept = not may_replace and _is_exported(connection, as_of_date)
+        is_kept = not may_replace and waivers.is_exported(connection, as_of_date)
         before = holding.put_back(connection, stage, as_of_date)
     site = DocsSite(get_settings().data_docs)
     results, found = checking.check(stage, as_of_date, suites.built(names, stage, as_of_date), site)
@@ -393,13 +409,6 @@ def _judge_built(
     site.tell(verdict)
     _log(verdict)
     return verdict
-
-
-def _is_exported(connection: psycopg.Connection, as_of_date: date) -> bool:
-    row = connection.execute(
-        "select 1 from ops.exports where as_of_date = %s and state = 'done'", [as_of_date]
-    ).fetchone()
-    return row is not None
 
 
 def _need_same(connection: psycopg.Connection, verdict: Verdict, *, is_same_held: bool) -> None:

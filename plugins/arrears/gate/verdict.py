@@ -18,6 +18,11 @@ KEYS_KEPT = 20
 KEYS_NAMED = 3
 
 
+def stops_the_day(scope: str, severity: str, waived_by: str | None) -> bool:
+    """Whether a failure stops the export for itself: single rows are held back, they do not stop it."""
+    return scope == "table" and severity == "critical" and waived_by is None
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One expectation of one suite, checked once. Counts are rows."""
@@ -38,8 +43,8 @@ class Result:
 
     @property
     def is_blocking(self) -> bool:
-        """Whether the export must stop for this alone: single rows are held back, they do not stop it."""
-        return not self.is_passed and self.scope == "table" and self.severity == "critical" and self.waived_by is None
+        """Whether the export must stop for this alone."""
+        return not self.is_passed and stops_the_day(self.scope, self.severity, self.waived_by)
 
     @property
     def told(self) -> str:

@@ -184,11 +184,16 @@ def _need_words(by: str, reason: str) -> None:
         raise UsageError("A waiver has a name (--by) and a reason (--reason): the ledger keeps both.")
 
 
-def _need_unexported(connection: psycopg.Connection, as_of_date: date) -> None:
-    done = connection.execute(
+def is_exported(connection: psycopg.Connection, as_of_date: date) -> bool:
+    """Whether a date went out, so that its outcome stands."""
+    row = connection.execute(
         "select 1 from ops.exports where as_of_date = %s and state = 'done'", [as_of_date]
     ).fetchone()
-    if done is not None:
+    return row is not None
+
+
+def _need_unexported(connection: psycopg.Connection, as_of_date: date) -> None:
+    if is_exported(connection, as_of_date):
         raise UsageError(f"{as_of_date} is exported: what is still wrong can be waived for the next date.")
 
 
